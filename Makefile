@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine:  make example   and   make test
+# Options: PYTHON=python3.12     interpreter that makes .venv
+#          TORCH_INDEX=<url>     index of the torch build, e.g. https://download.pytorch.org/whl/cpu
+#          DATA=<folder>         example on CMS Open Data instead of generated events
+#          CLIENT=tcp://…        an existing Dask scheduler instead of a local cluster
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RESULTS ?= results
+EVENTS ?= example_data
+
+.PHONY: help env example test check benchmark clean
+help:
+	@sed -n 's/^# //p' Makefile | head -6
+	@echo "targets: example test check benchmark clean"
+
+env: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) --editable ".[bench]"
+	touch $@
+
+example: $(READY)
+	$(BIN)/python -m example_analysis all $(if $(DATA),--data "$(DATA)") $(if $(CLIENT),--client "$(CLIENT)") \
+		--events "$(EVENTS)" --out "$(RESULTS)"
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@true
+
+benchmark: $(READY)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=
+
+clean:
+	rm -rf $(VENV) $(RESULTS) $(EVENTS)

@@ -1,0 +1,60 @@
+"""CONSERVAttack for coffea: what marginals and linear correlations of a classifier's inputs cannot see."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coffea_conserv.attacks.api import Attacked as Attacked
+    from coffea_conserv.attacks.api import attack as attack
+    from coffea_conserv.attacks.model import Model as Model
+    from coffea_conserv.budget import Budget as Budget
+    from coffea_conserv.errors import ConfigurationError as ConfigurationError
+    from coffea_conserv.errors import ConservError as ConservError
+    from coffea_conserv.errors import InputError as InputError
+    from coffea_conserv.errors import MergeError as MergeError
+    from coffea_conserv.errors import ModelError as ModelError
+    from coffea_conserv.features import Feature as Feature
+    from coffea_conserv.folds import fold_index as fold_index
+    from coffea_conserv.plugin import Conserv as Conserv
+    from coffea_conserv.result import Estimate as Estimate
+    from coffea_conserv.result import Result as Result
+    from coffea_conserv.sums import Sums as Sums
+    from coffea_conserv.verdict import Verdict as Verdict
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Names are imported at first use: a worker or a notebook that only
+# needs a histogram does not wait for torch.
+_HOME = {
+    "Attacked": "coffea_conserv.attacks.api",
+    "Budget": "coffea_conserv.budget",
+    "Conserv": "coffea_conserv.plugin",
+    "Estimate": "coffea_conserv.result",
+    "Feature": "coffea_conserv.features",
+    "Model": "coffea_conserv.attacks.model",
+    "Result": "coffea_conserv.result",
+    "Sums": "coffea_conserv.sums",
+    "Verdict": "coffea_conserv.verdict",
+    "attack": "coffea_conserv.attacks.api",
+    "ConfigurationError": "coffea_conserv.errors",
+    "ConservError": "coffea_conserv.errors",
+    "InputError": "coffea_conserv.errors",
+    "MergeError": "coffea_conserv.errors",
+    "ModelError": "coffea_conserv.errors",
+    "fold_index": "coffea_conserv.folds",
+}
+
+__all__ = ("__version__", *_HOME)  # noqa: PLE0604 -- every key is a string
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module 'coffea_conserv' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

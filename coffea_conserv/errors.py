@@ -1,0 +1,37 @@
+"""Errors of the package, each with the offender and the remedy in its text.
+
+::
+
+    ConservError                      anything this package refuses
+    ├── ConfigurationError            a setting contradicts itself or another one (also a ValueError)
+    ├── InputError                    events, weights or regions that cannot be used (also a ValueError)
+    ├── ModelError                    a model that cannot be attacked (also a ValueError)
+    └── MergeError                    outputs that do not belong together (also a ValueError)
+
+None of them is an :class:`OSError`: coffea may take an ``OSError`` on a worker for an unreadable file and
+drop the chunk with no more than a warning.
+"""
+
+from __future__ import annotations
+
+__all__ = ("ConfigurationError", "ConservError", "InputError", "MergeError", "ModelError")
+
+
+class ConservError(Exception):
+    """Anything this package refuses."""
+
+
+class ConfigurationError(ConservError, ValueError):
+    """A setting contradicts itself or another one."""
+
+
+class InputError(ConservError, ValueError):
+    """Events, weights or regions that cannot be used."""
+
+
+class ModelError(ConservError, ValueError):
+    """A model that cannot be attacked."""
+
+
+class MergeError(ConservError, ValueError):
+    """Outputs that do not belong together."""
