@@ -1,0 +1,3 @@
+"""Example analysis: semileptonic top pairs against W pairs, from generation to templates."""
+
+from __future__ import annotations
