@@ -1,0 +1,267 @@
+"""Features that may move, quantities that are watched, and how both are binned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.errors import ConfigurationError, InputError
+
+__all__ = ("Feature", "Watched", "check_features", "feature_matrix", "make_watched", "present")
+
+FloatArray = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A primary quantity that goes into the model.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    axis
+        Any axis of :mod:`hist`. Its bins, under- and overflow included, are those in which the marginal is
+        conserved. A circular axis makes the feature periodic.
+    unit
+        Unit for labels.
+    label
+        Text for plots; the label of the axis or the name if empty.
+    frozen
+        The feature never moves. Quantities that define a region should be frozen.
+    missing
+        Value or values that mean "there is no such object". They never move and are left out of
+        histograms, marginals and (pairwise) correlations. ``nan`` is possible.
+    low, high
+        Physical range. An event outside of it, whether nominal or attacked, is not attacked.
+
+    Examples
+    --------
+    >>> import hist
+    >>> Feature("jpt_1", hist.axis.Regular(40, 30, 430), unit="GeV", missing=-999.0).title
+    'jpt_1 [GeV]'
+    """
+
+    name: str
+    axis: Any
+    unit: str = ""
+    label: str = ""
+    frozen: bool = False
+    missing: float | Sequence[float] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_axis(self.name, self.axis)
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            msg = f"feature {self.name!r}: low={self.low} must be below high={self.high}"
+            raise ConfigurationError(msg)
+
+    @property
+    def title(self) -> str:
+        """Text for plots, with the unit."""
+        return _title(self.name, self.label or self.axis.label, self.unit)
+
+    @property
+    def missing_values(self) -> tuple[float, ...]:
+        """Values that mean "no such object"."""
+        if self.missing is None:
+            return ()
+        if isinstance(self.missing, Sequence):
+            return tuple(float(value) for value in self.missing)
+        return (float(self.missing),)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A quantity derived from the features, which the attack must leave alone within a limit.
+
+    Parameters
+    ----------
+    name
+        Name of the quantity.
+    function
+        Torch function of a dict name → tensor (events,) of features and context; returns a tensor of shape
+        (events,), NaN where the quantity is not defined.
+    axis
+        Any axis of :mod:`hist`.
+    """
+
+    name: str
+    function: Callable[[dict[str, Any]], Any]
+    axis: Any
+
+    def __post_init__(self) -> None:
+        _check_axis(self.name, self.axis)
+        if not callable(self.function):
+            msg = f"watch[{self.name!r}]: a function of the features is needed, got {self.function!r}"
+            raise ConfigurationError(msg)
+
+    @property
+    def title(self) -> str:
+        """Text for plots."""
+        return _title(self.name, self.axis.label, "")
+
+    @property
+    def missing_values(self) -> tuple[float, ...]:
+        """A watched quantity is missing where it is not a number."""
+        return (math.nan,)
+
+
+def _title(name: str, label: str, unit: str) -> str:
+    text = label or name
+    return f"{text} [{unit}]" if unit and "[" not in text else text
+
+
+def _check_axis(name: str, axis: Any) -> None:
+    if not name:
+        msg = "a feature needs a name"
+        raise ConfigurationError(msg)
+    if not hasattr(axis, "edges") or not hasattr(axis, "traits"):
+        msg = f"{name!r}: the axis must be one of hist.axis, got {axis!r}"
+        raise ConfigurationError(msg)
+    if axis.traits.growth:
+        msg = f"{name!r}: a growing axis has no fixed bins; declare them with growth=False"
+        raise ConfigurationError(msg)
+
+
+def flow_index(axis: Any, values: FloatArray) -> NDArray[np.int64]:
+    """Bin of each value in an array with flow bins, shape (events,).
+
+    The binning is that of the axis itself, so that what is limited is what a histogram shows.
+    """
+    index: NDArray[np.int64] = np.asarray(axis.index(fillable(axis, values)), dtype=np.int64)
+    return index + int(axis.traits.underflow)
+
+
+def fillable(axis: Any, values: FloatArray) -> NDArray[Any]:
+    """Values in the type that the axis takes: integers for an integer axis, shape (events,)."""
+    return values.astype(np.float64 if axis.traits.continuous else np.int64)
+
+
+def scale(axis: Any) -> tuple[float, float]:
+    """Fixed origin and unit of an axis for sums of moments: its centre and half of its width."""
+    low, high = float(axis.edges[0]), float(axis.edges[-1])
+    return (low + high) / 2, (high - low) / 2
+
+
+def present(quantity: Feature | Watched, values: FloatArray) -> NDArray[np.bool_]:
+    """Tell which values are there, that is not one of ``missing``, shape (events,)."""
+    there = np.ones(values.shape, dtype=bool)
+    for missing in quantity.missing_values:
+        # The column may be in single precision, where -999.9 is another number.
+        there &= ~np.isnan(values) if math.isnan(missing) else values != values.dtype.type(missing)
+    return there
+
+
+def check_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """Check a list of features for duplicate names and return it as a tuple.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none, if something else is in the list, or if a name is there twice.
+    """
+    made = tuple(features)
+    if not made:
+        msg = "at least one feature is needed"
+        raise ConfigurationError(msg)
+    for feature in made:
+        if not isinstance(feature, Feature):
+            msg = f"features must be a list of Feature, got {feature!r}"
+            raise ConfigurationError(msg)
+    names = [feature.name for feature in made]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        msg = f"feature names must differ, {', '.join(double)} is there more than once"
+        raise ConfigurationError(msg)
+    return made
+
+
+def make_watched(
+    watch: Mapping[str, tuple[Any, Any]] | None, features: Sequence[Feature]
+) -> tuple[Watched, ...]:
+    """Make watched quantities from a dict name → (function, axis).
+
+    Raises
+    ------
+    ConfigurationError
+        If an entry is no such pair, or if a feature has the same name.
+    """
+    made = []
+    taken = {feature.name for feature in features} | {"score"}
+    for name, entry in (watch or {}).items():
+        if name in taken:
+            msg = (
+                f"watch[{name!r}]: this name belongs to a feature or to the score already; choose another one"
+            )
+            raise ConfigurationError(msg)
+        if not isinstance(entry, tuple) or len(entry) != 2:
+            msg = f"watch[{name!r}] must be a pair (torch function, hist axis), got {entry!r}"
+            raise ConfigurationError(msg)
+        made.append(Watched(name, entry[0], entry[1]))
+    return tuple(made)
+
+
+def feature_matrix(columns: Mapping[str, Any], features: Sequence[Feature]) -> NDArray[np.float32]:
+    """Stack columns in the order of the features, as a copy in single precision.
+
+    Parameters
+    ----------
+    columns
+        Name → array of shape (events,).
+    features
+        The features of the model.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (events, features).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, has another length, or holds NaN or infinity that ``missing`` does not name.
+    """
+    absent = [feature.name for feature in features if feature.name not in columns]
+    if absent:
+        msg = f"missing column(s) {', '.join(absent)}; given are {', '.join(sorted(columns)) or 'none'}"
+        raise InputError(msg)
+    arrays = [np.asarray(columns[feature.name]) for feature in features]
+    shapes = {feature.name: array.shape for feature, array in zip(features, arrays, strict=True)}
+    if len(set(shapes.values())) > 1 or arrays[0].ndim != 1:
+        msg = f"all columns need one value per selected event, got shapes {shapes}"
+        raise InputError(msg)
+    matrix = np.stack([array.astype(np.float32) for array in arrays], axis=1)
+    _check_finite(matrix, features)
+    _check_integers(matrix, features)
+    return matrix
+
+
+def _check_finite(matrix: NDArray[np.float32], features: Sequence[Feature]) -> None:
+    bad = {}
+    for j, feature in enumerate(features):
+        count = int((present(feature, matrix[:, j]) & ~np.isfinite(matrix[:, j])).sum())
+        if count:
+            bad[feature.name] = count
+    if bad:
+        named = ", ".join(f"{name} ({count} events)" for name, count in bad.items())
+        msg = f"NaN or infinity in {named}; select these events away or declare them with missing="
+        raise InputError(msg)
+
+
+def _check_integers(matrix: NDArray[np.float32], features: Sequence[Feature]) -> None:
+    for j, feature in enumerate(features):
+        column = matrix[present(feature, matrix[:, j]), j]
+        count = int((column != np.round(column)).sum())
+        if count and not feature.axis.traits.continuous:
+            msg = (
+                f"{count} values of {feature.name} are not integers, but its axis is one of integers; "
+                "use hist.axis.Regular or Variable"
+            )
+            raise InputError(msg)

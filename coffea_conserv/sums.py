@@ -1,0 +1,262 @@
+"""What a chunk leaves behind: one value that adds up to the whole run in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import hist
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.errors import MergeError
+from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
+from coffea_conserv.measures import pair_sums
+
+__all__ = ("COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
+
+Floats = NDArray[np.float64]
+Key = tuple[str, str, str]
+
+VARIATIONS = ("nominal", "conservUp", "conservDown")
+"""Labels of the variation axis: as simulated, attacked toward signal, attacked toward background."""
+
+COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unattacked_abs_w", "moved_events")
+"""What :attr:`Sums.counts` holds for each group and variation, in this order."""
+
+FOOLING = ("start", "crossed", "other", "returned", "score_nominal", "score", "sum_w")
+"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the weight on the side
+that is attacked, how much of it crossed the working point, the weight on the other side, how much of it came
+back, the weighted sums of the score before and after, and the sum of weights."""
+
+PAIRED_BINS = 20
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Mergeable output of :class:`coffea_conserv.Conserv`: a value with ``+``.
+
+    Adding is commutative and associative (to rounding), leaves its operands unchanged, and an empty value
+    with the same configuration is neutral. Everything in it is a number, an array or a histogram.
+
+    Parameters
+    ----------
+    config
+        Hash of the configuration. Only outputs of one configuration can be added.
+    hists
+        Quantity → histogram with the axes dataset, region, variation and the quantity.
+    moments
+        (dataset, region, variation) → :func:`coffea_conserv.measures.pair_sums` of features and watched
+        quantities, about the centre of each axis and in units of half of its width.
+    paired
+        (dataset, region, variation) → sums of w and of w² in bins of nominal × attacked score, shape
+        (2, bins + 2, bins + 2).
+    counts
+        (dataset, region, variation) → array of :data:`COUNTS`.
+    fooling
+        (dataset, region, variation) → chunk → array of :data:`FOOLING`.
+    chunks
+        Dataset → chunk → array of events read and number of calls.
+    real
+        Dataset → 1 for real data, 0 for simulation, summed over chunks.
+    """
+
+    config: str
+    hists: Mapping[str, Any] = field(default_factory=dict)
+    moments: Mapping[Key, Floats] = field(default_factory=dict)
+    paired: Mapping[Key, Floats] = field(default_factory=dict)
+    counts: Mapping[Key, Floats] = field(default_factory=dict)
+    fooling: Mapping[Key, Mapping[str, Floats]] = field(default_factory=dict)
+    chunks: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+    real: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Sums) -> Sums:
+        if not isinstance(other, Sums):
+            return NotImplemented
+        if other.config != self.config:
+            msg = (
+                f"outputs of different configurations cannot be merged ({self.config} and {other.config}); "
+                "run both with the same features, budget, model and seed"
+            )
+            raise MergeError(msg)
+        names = ("hists", "moments", "paired", "counts", "fooling", "chunks", "real")
+        return Sums(
+            self.config, **{name: _merge(getattr(self, name), getattr(other, name)) for name in names}
+        )
+
+
+def _merge(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> dict[Any, Any]:
+    merged = dict(left)
+    for key, value in right.items():
+        if key not in merged:
+            merged[key] = value
+        elif isinstance(value, Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = merged[key] + value
+    return merged
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chunk of one dataset, ready to be summed.
+
+    Parameters
+    ----------
+    dataset, chunk
+        Where the events come from.
+    weight
+        Shape (events,).
+    regions
+        Name → mask of shape (events,).
+    values
+        Variation → quantity → values of shape (events,), among them ``score``.
+    unattacked
+        Variation → mask of the events that stayed nominal because their group could not be attacked.
+    score_side
+        Score that separates the sides of the working point.
+    events
+        Number of events that were read for this chunk.
+    real
+        Whether these are real data.
+    """
+
+    dataset: str
+    chunk: str
+    weight: Floats
+    regions: Mapping[str, NDArray[np.bool_]]
+    values: Mapping[str, Mapping[str, NDArray[Any]]]
+    unattacked: Mapping[str, NDArray[np.bool_]]
+    score_side: float
+    events: int
+    real: bool = False
+
+
+def score_axis(axis: Any) -> Any:
+    """Axis of the paired score matrix: the axis of the score if it has at most 20 bins, else 20 in 0 … 1."""
+    return axis if axis.size <= PAIRED_BINS else hist.axis.Regular(PAIRED_BINS, 0, 1, name="score")
+
+
+def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, ...], score: Any) -> Sums:
+    """Sum one chunk.
+
+    Parameters
+    ----------
+    config
+        Hash of the configuration.
+    sample
+        The events, nominal and attacked.
+    quantities
+        Features and watched quantities.
+    score
+        Axis of the score.
+    """
+    moments, paired, counts, fooling = {}, {}, {}, {}
+    scores = sample.values["nominal"].get("score")
+    for variation, values in sample.values.items():
+        z, there = _standardised(values, quantities)
+        for region, mask in sample.regions.items():
+            key = (sample.dataset, region, variation)
+            moments[key] = pair_sums(z[mask], there[mask], sample.weight[mask])
+            counts[key] = _counts(sample, variation, mask)
+            if variation == "nominal" or scores is None:
+                continue
+            paired[key] = _paired(score_axis(score), scores[mask], values["score"][mask], sample.weight[mask])
+            fooling[key] = {
+                sample.chunk: _fooling(sample, scores[mask], values["score"][mask], (variation, mask))
+            }
+    return Sums(
+        config,
+        _histograms(sample, quantities, score),
+        moments,
+        paired,
+        counts,
+        fooling,
+        {sample.dataset: {sample.chunk: np.array([sample.events, 1.0])}},
+        {sample.dataset: int(sample.real)},
+    )
+
+
+def _standardised(
+    values: Mapping[str, NDArray[Any]], quantities: tuple[Feature | Watched, ...]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Quantities about the centre of their axes, and which are present, shape (events, quantities)."""
+    columns, masks = [], []
+    for quantity in quantities:
+        column = np.asarray(values[quantity.name])
+        there = present(quantity, column)
+        origin, unit = scale(quantity.axis)
+        columns.append((np.where(there, column, origin).astype(np.float64) - origin) / unit)
+        masks.append(there)
+    return np.stack(columns, axis=1), np.stack(masks, axis=1)
+
+
+def _counts(sample: Sample, variation: str, mask: NDArray[np.bool_]) -> Floats:
+    weight = sample.weight[mask]
+    absolute = np.abs(weight)
+    idle = sample.unattacked.get(variation, np.zeros(len(mask), dtype=bool))[mask]
+    nominal, values = sample.values["nominal"], sample.values[variation]
+    moved = np.zeros(int(mask.sum()), dtype=bool)
+    for name, column in values.items():
+        if name != "score":
+            before = nominal[name][mask]
+            moved |= (column[mask] != before) & ~(np.isnan(column[mask]) & np.isnan(before))
+    sums = (len(weight), weight.sum(), absolute.sum(), (weight**2).sum())
+    return np.array([*sums, idle.sum(), absolute[idle].sum(), moved.sum()], dtype=np.float64)
+
+
+def _paired(axis: Any, nominal: NDArray[Any], attacked: NDArray[Any], weight: Floats) -> Floats:
+    size = axis.extent
+    cell = flow_index(axis, nominal) * size + flow_index(axis, attacked)
+    sums = [np.bincount(cell, w, minlength=size * size) for w in (weight, weight**2)]
+    return np.stack(sums).astype(np.float64).reshape(2, size, size)
+
+
+def _fooling(
+    sample: Sample, nominal: NDArray[Any], attacked: NDArray[Any], which: tuple[str, NDArray[np.bool_]]
+) -> Floats:
+    variation, mask = which
+    weight = sample.weight[mask]
+    sign = 1.0 if variation == "conservUp" else -1.0
+    before = sign * (nominal - sample.score_side) <= 0
+    after = sign * (attacked - sample.score_side) <= 0
+    sums = (
+        weight[before].sum(),
+        weight[before & ~after].sum(),
+        weight[~before].sum(),
+        weight[~before & after].sum(),
+        (weight * nominal).sum(),
+        (weight * attacked).sum(),
+        weight.sum(),
+    )
+    return np.array(sums, dtype=np.float64)
+
+
+def _histograms(
+    sample: Sample, quantities: tuple[Feature | Watched, ...], score: Any
+) -> dict[str, hist.Hist[Any]]:
+    """Histogram of every quantity and of the score; missing values are left out."""
+    filled = {}
+    axes: dict[str, tuple[Any, Feature | Watched | None]] = {q.name: (q.axis, q) for q in quantities}
+    axes["score"] = (score, None)
+    for name, (axis, quantity) in axes.items():
+        histogram: hist.Hist[Any] = hist.Hist(
+            hist.axis.StrCategory([], growth=True, name="dataset"),
+            hist.axis.StrCategory([], growth=True, name="region"),
+            hist.axis.StrCategory(VARIATIONS, name="variation"),
+            axis,
+            storage=hist.storage.Weight(),
+        )
+        for variation, values in sample.values.items():
+            if name not in values:
+                continue
+            column = np.asarray(values[name])
+            there = np.ones(len(column), dtype=bool) if quantity is None else present(quantity, column)
+            for region, mask in sample.regions.items():
+                use = mask & there
+                histogram.fill(
+                    sample.dataset, region, variation, fillable(axis, column[use]), weight=sample.weight[use]
+                )
+        filled[name] = histogram
+    return filled
