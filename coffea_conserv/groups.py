@@ -1,0 +1,169 @@
+"""Groups of events: datasets in processes, estimates from data, and their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.sums import COUNTS, Sums
+
+__all__ = (
+    "DATA",
+    "Estimate",
+    "Term",
+    "check_estimates",
+    "check_weights",
+    "content",
+    "counts_of",
+    "group_datasets",
+    "simulated",
+)
+
+Term = tuple[float, str, str, str]
+"""Factor, dataset, region and variation of something that adds up to a process."""
+
+DATA = "data"
+"""Name of the process that holds all real data."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A process estimated from data: scale × (data − simulation) of a control region.
+
+    It is made again for every variation, with the simulation of that variation and nominal data.
+
+    Parameters
+    ----------
+    name
+        Name of the process, for example ``"QCD"``.
+    regions
+        Region → control region from which its content is taken.
+    scale
+        Transfer factor from the control region.
+    """
+
+    name: str
+    regions: Mapping[str, str]
+    scale: float = 1.0
+
+
+def simulated(processes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Processes without data."""
+    return {name: datasets for name, datasets in processes.items() if name != DATA}
+
+
+def _real(sums: Sums) -> set[str]:
+    """Datasets of real data."""
+    calls = {name: sum(int(chunk[1]) for chunk in chunks.values()) for name, chunks in sums.chunks.items()}
+    mixed = sorted(name for name, count in sums.real.items() if 0 < count < calls[name])
+    if mixed:
+        msg = f"dataset(s) {', '.join(mixed)} hold both real data and simulation; give them different names"
+        raise InputError(msg)
+    return {name for name, count in sums.real.items() if count}
+
+
+def group_datasets(sums: Sums, processes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Process → datasets, in the order of the user, then the others sorted, then data."""
+    real, owner, made = _real(sums), dict[str, str](), dict[str, tuple[str, ...]]()
+    for process, datasets in processes.items():
+        if isinstance(datasets, str) or not datasets:
+            msg = f"processes[{process!r}] must be a list of datasets, got {datasets!r}"
+            raise ConfigurationError(msg)
+        for dataset in datasets:
+            _check_member(process, dataset, owner, sums, real=dataset in real)
+            owner[dataset] = process
+        if process != DATA:
+            made[process] = tuple(datasets)
+    for dataset in sorted(set(sums.chunks) - set(owner) - real):
+        if dataset in made or dataset == DATA:
+            msg = f"dataset {dataset!r} is not in the process of that name; rename the process"
+            raise ConfigurationError(msg)
+        made[dataset] = (dataset,)
+    clash = sorted(set(made) & {name for name in owner if made.get(name) != (name,)})
+    if clash:
+        msg = (
+            f"process(es) {', '.join(clash)} have the name of a dataset that is not the whole process; "
+            "rename the process"
+        )
+        raise ConfigurationError(msg)
+    return {**made, DATA: tuple(sorted(real))} if real else made
+
+
+def _check_member(process: str, dataset: str, owner: Mapping[str, str], sums: Sums, *, real: bool) -> None:
+    msg = ""
+    if dataset not in sums.chunks:
+        known = ", ".join(sorted(sums.chunks)) or "none"
+        msg = f"processes[{process!r}]: there is no dataset {dataset!r} in the output; there are {known}"
+    elif dataset in owner:
+        msg = f"dataset {dataset!r} is in the processes {owner[dataset]!r} and {process!r}; leave it in one"
+    elif real != (process == DATA):
+        kind = "real data" if real else "simulation"
+        msg = f"processes[{process!r}]: {dataset!r} is {kind}; the process {DATA!r} is for real data only"
+    if msg:
+        raise ConfigurationError(msg)
+
+
+def check_estimates(
+    estimates: Sequence[Estimate], processes: Mapping[str, tuple[str, ...]], regions: Sequence[str]
+) -> None:
+    """Raise a ConfigurationError if an estimate does not fit the processes and regions."""
+    taken = {*processes, DATA}
+    for estimate in estimates:
+        named = {*estimate.regions, *estimate.regions.values()}
+        unknown = sorted(named - set(regions))
+        msg = ""
+        if estimate.name in taken:
+            msg = "this name belongs to another process already; choose another one"
+        elif DATA not in processes:
+            msg = "an estimate needs real data, and there are none in the output"
+        elif unknown:
+            msg = f"there is no region {', '.join(unknown)}; there are {', '.join(regions)}"
+        elif any(region == control for region, control in estimate.regions.items()):
+            msg = "a region cannot be its own control region"
+        if msg:
+            msg = f"estimate {estimate.name!r}: {msg}"
+            raise ConfigurationError(msg)
+        taken.add(estimate.name)
+
+
+def check_weights(sums: Sums, processes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise an InputError if a region of a simulated dataset has events but no positive sum of weights."""
+    bad = []
+    datasets = sorted(name for names in simulated(processes).values() for name in names)
+    for dataset, region, variation in sorted(sums.counts):
+        if variation == "nominal" and dataset in datasets:
+            counts = counts_of(sums, (dataset,), region, variation)
+            if counts["events"] and counts["sum_w"] <= 0:
+                bad.append(f"{dataset}/{region} ({counts['events']:.0f} events, {counts['sum_w']:g})")
+    if bad:
+        msg = (
+            f"the sum of weights is not positive in {', '.join(bad)}; process more events, widen the region, "
+            "or leave the dataset out"
+        )
+        raise InputError(msg)
+
+
+def counts_of(sums: Sums, datasets: Sequence[str], region: str, variation: str) -> dict[str, float]:
+    """Sum :data:`coffea_conserv.sums.COUNTS` over datasets."""
+    found = [sums.counts.get((dataset, region, variation), np.zeros(len(COUNTS))) for dataset in datasets]
+    return dict(zip(COUNTS, np.sum(found, axis=0).tolist(), strict=True))
+
+
+def content(sums: Sums, name: str, terms: Sequence[Term]) -> tuple[Any, Any]:
+    """Sums of w and of w² of a quantity, shape (bins with flow,), or 0 where there is nothing."""
+    merged = sums.hists.get(name)
+    value: Any = 0.0
+    variance: Any = 0.0
+    if merged is None:
+        return value, variance
+    view = merged.view(flow=True)
+    labels = [list(merged.axes[position]) for position in range(3)]
+    for factor, *key in terms:
+        if all(label in known for label, known in zip(key, labels, strict=True)):
+            cell = view[tuple(known.index(label) for label, known in zip(key, labels, strict=True))]
+            value, variance = value + factor * cell["value"], variance + factor**2 * cell["variance"]
+    return value, variance

@@ -1,0 +1,14 @@
+"""Pictures of a result. Every function returns a figure; only :func:`save_all` writes files.
+
+Nothing here changes the state of matplotlib: styles hold within a function, and no figure is registered with
+``pyplot``, so that none stays open.
+"""
+
+from __future__ import annotations
+
+from coffea_conserv.plotting.distributions import control_plot, template_plot
+from coffea_conserv.plotting.files import save_all
+from coffea_conserv.plotting.matrices import correlation_plot
+from coffea_conserv.plotting.usage import limits_plot
+
+__all__ = ("control_plot", "correlation_plot", "limits_plot", "save_all", "template_plot")

@@ -1,0 +1,338 @@
+"""The result of a run: verdict, fooling ratios, coverage and histograms, from the merged sums."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hist import Hist, storage
+from hist import axis as axes
+from numpy.typing import NDArray
+
+from coffea_conserv.budget import Budget
+from coffea_conserv.errors import InputError
+from coffea_conserv.features import Feature, Watched
+from coffea_conserv.fooling import Coverage, Fooling, coverage_of, fooling_of
+from coffea_conserv.groups import (
+    DATA,
+    Estimate,
+    Term,
+    check_estimates,
+    check_weights,
+    content,
+    counts_of,
+    group_datasets,
+    simulated,
+)
+from coffea_conserv.measures import correlation
+from coffea_conserv.sums import VARIATIONS, Sums, score_axis
+from coffea_conserv.templates import Templates, make_templates
+from coffea_conserv.verdict import Contents, Limit, Verdict, judge
+
+__all__ = ("DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was configured with, as far as its result needs it.
+
+    Parameters
+    ----------
+    features, watched
+        What is limited.
+    budget
+        The limits.
+    score
+        Axis of the score.
+    working_point
+        Score that separates the sides for the fooling ratio.
+    objective
+        Name of what the attack moves.
+    seed
+        Seed of the run.
+    config
+        Hash of the configuration, the same as that of the sums.
+    """
+
+    features: tuple[Feature, ...]
+    watched: tuple[Watched, ...]
+    budget: Budget
+    score: Any
+    working_point: float
+    objective: str
+    seed: int
+    config: str
+
+    @property
+    def quantities(self) -> tuple[Feature | Watched, ...]:
+        """Features, then watched quantities: the order of the correlation matrices."""
+        return (*self.features, *self.watched)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Answer of a run. Made by :func:`make_result`.
+
+    Parameters
+    ----------
+    sums, settings
+        What was merged and how it was configured.
+    processes
+        Process → datasets; real data are the process ``"data"``, which comes last.
+    estimates
+        Processes estimated from data.
+    regions
+        Names of the regions, sorted.
+    verdict
+        Every limit with value and slack, by dataset, and by process where it has several datasets.
+    fooling
+        Fooling ratios of the same groups.
+    coverage
+        What was processed, by dataset.
+    """
+
+    sums: Sums = field(repr=False)
+    settings: Settings = field(repr=False)
+    processes: Mapping[str, tuple[str, ...]]
+    estimates: tuple[Estimate, ...]
+    regions: tuple[str, ...]
+    verdict: Verdict = field(repr=False)
+    fooling: tuple[Fooling, ...] = field(repr=False)
+    coverage: tuple[Coverage, ...]
+
+    @property
+    def simulation(self) -> tuple[str, ...]:
+        """Names of the simulated processes."""
+        return tuple(name for name in self.processes if name != DATA)
+
+    @property
+    def process_names(self) -> tuple[str, ...]:
+        """Simulated processes, estimates, then data if there are any."""
+        estimates = (estimate.name for estimate in self.estimates)
+        return (*self.simulation, *estimates, *((DATA,) if DATA in self.processes else ()))
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of features and watched quantities: the order of :meth:`correlation`."""
+        return tuple(quantity.name for quantity in self.settings.quantities)
+
+    def axis(self, name: str) -> Any:
+        """Axis of a quantity or of the ``score``."""
+        known = {quantity.name: quantity.axis for quantity in self.settings.quantities}
+        known["score"] = self.settings.score
+        _check_known("quantity", name, known)
+        return known[name]
+
+    def title(self, name: str) -> str:
+        """Text for the axis of a quantity or of the ``score``."""
+        axis = self.axis(name)
+        known = {quantity.name: quantity.title for quantity in self.settings.quantities}
+        return known.get(name) or axis.label or name
+
+    def hist(self, name: str, *, process_axis: bool = True) -> Any:
+        """Make a histogram of a quantity in all processes, regions and variations.
+
+        Parameters
+        ----------
+        name
+            Feature, watched quantity or ``score``.
+        process_axis
+            Whether to group datasets into processes and to add estimates. If not, the axis is ``dataset``.
+
+        Returns
+        -------
+        hist.Hist
+            Axes process, region, variation and the quantity, with ``Weight`` storage. Data and regions
+            without estimate have nothing in the attacked variations.
+        """
+        axis, label = self.axis(name), "process" if process_axis else "dataset"
+        names = self.process_names if process_axis else tuple(sorted(self.sums.chunks))
+        made: Any = Hist(
+            axes.StrCategory(names, growth=True, name=label),
+            axes.StrCategory(self.regions, growth=True, name="region"),
+            axes.StrCategory(VARIATIONS, growth=True, name="variation"),
+            copy.copy(axis),
+            storage=storage.Weight(),
+        )
+        view = made.view(flow=True)
+        for i, group in enumerate(names):
+            for j, region in enumerate(self.regions):
+                for k, variation in enumerate(VARIATIONS):
+                    terms: Sequence[Term] = [(1.0, group, region, variation)]
+                    if process_axis:
+                        terms = self._terms(group, region, variation)
+                    view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
+        return made
+
+    def correlation(self, process: str, region: str, variation: str) -> Floats:
+        """Weighted Pearson matrix of features, then watched quantities, shape (quantities, quantities)."""
+        size = len(self.quantities)
+        total = np.zeros((4, size, size))
+        for factor, *key in self._terms(process, region, variation):
+            total = total + factor * self.sums.moments.get((key[0], key[1], key[2]), 0.0)
+        return correlation(total)
+
+    def paired_error(self, process: str, region: str, variation: str, *, flow: bool = False) -> Floats:
+        """Statistical error of attacked − nominal, by bin of the score.
+
+        Nominal and attacked are the same events, so only those that change the bin contribute: the variance
+        of a bin is Σ w² of the events that leave or enter it.
+
+        Parameters
+        ----------
+        process, region, variation
+            Which template.
+        flow
+            Whether to include under- and overflow.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (bins,), on :attr:`paired_axis`.
+        """
+        axis = self.paired_axis
+        matrix = np.zeros((axis.extent, axis.extent))
+        for factor, *key in self._terms(process, region, variation):
+            pair = self.sums.paired.get((key[0], key[1], key[2]))
+            matrix += 0.0 if pair is None else factor**2 * pair[1]
+        np.fill_diagonal(matrix, 0.0)
+        error: Floats = np.sqrt(matrix.sum(axis=0) + matrix.sum(axis=1))
+        first = int(axis.traits.underflow)
+        return error if flow else error[first : first + axis.size]
+
+    @property
+    def paired_axis(self) -> Any:
+        """Axis of :meth:`paired_error`: that of the score if it has at most 20 bins, else 20 in 0 … 1."""
+        return score_axis(self.settings.score)
+
+    def templates(self, quantity: str = "score", *, regions: Sequence[str] | None = None) -> Templates:
+        """Make nominal, Up and Down templates of every process; see :class:`Templates`."""
+        return make_templates(self, quantity, regions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; see :func:`coffea_conserv.report.to_dict`."""
+        from coffea_conserv.report import to_dict  # noqa: PLC0415 -- the report imports this module
+
+        return to_dict(self)
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write verdict, fooling ratios, coverage and settings to a JSON file."""
+        from coffea_conserv.report import write_json  # noqa: PLC0415 -- the report imports this module
+
+        return write_json(self, Path(path))
+
+    def _terms(self, process: str, region: str, variation: str) -> tuple[Term, ...]:
+        """Factor, dataset, region and variation of everything that adds up to a process."""
+        _check_known("process", process, self.process_names)
+        _check_known("region", region, self.regions)
+        _check_known("variation", variation, VARIATIONS)
+        if process == DATA and variation != "nominal":
+            return ()
+        if process in self.processes:
+            return tuple((1.0, dataset, region, variation) for dataset in self.processes[process])
+        estimate = next(estimate for estimate in self.estimates if estimate.name == process)
+        if region not in estimate.regions:
+            return ()
+        control, scale = estimate.regions[region], estimate.scale
+        data = [(scale, dataset, control, "nominal") for dataset in self.processes[DATA]]
+        simulated = (dataset for name in self.simulation for dataset in self.processes[name])
+        return (*data, *((-scale, dataset, control, variation) for dataset in simulated))
+
+
+def make_result(
+    sums: Sums,
+    settings: Settings,
+    *,
+    processes: Mapping[str, Sequence[str]] | None = None,
+    estimates: Sequence[Estimate] = (),
+    asked: Mapping[str, int] | None = None,
+) -> Result:
+    """Judge merged sums and make the result of a run.
+
+    Parameters
+    ----------
+    sums
+        Merged output of all chunks.
+    settings
+        The configuration of the run.
+    processes
+        Process → datasets. A dataset that is not named is a process of its own.
+    estimates
+        Processes estimated from data.
+    asked
+        Dataset → number of events of the fileset, for the coverage.
+
+    Raises
+    ------
+    ConfigurationError
+        If processes or estimates do not fit the datasets and regions.
+    InputError
+        If a dataset mixes real data and simulation, or a region of a simulated dataset has events but no
+        positive sum of weights.
+    """
+    grouped = group_datasets(sums, processes or {})
+    regions = tuple(sorted({region for _, region, _ in sums.counts}))
+    check_estimates(estimates, grouped, regions)
+    check_weights(sums, grouped)
+    several = [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
+    groups = [("dataset", name, (name,)) for names in simulated(grouped).values() for name in names]
+    limits: list[Limit] = []
+    fooling: list[Fooling] = []
+    for level, name, datasets in (*groups, *several):
+        for region in regions:
+            for variation in VARIATIONS[1:]:
+                if not counts_of(sums, datasets, region, variation)["events"]:
+                    continue
+                limits.extend(_judged(sums, settings, name, datasets, (region, variation)))
+                fooling.append(fooling_of(sums, (name, level), datasets, region, variation))
+    return Result(
+        sums,
+        settings,
+        grouped,
+        tuple(estimates),
+        regions,
+        Verdict(tuple(limits)),
+        tuple(fooling),
+        coverage_of(sums, asked or {}),
+    )
+
+
+def _check_known(kind: str, name: str, known: Any) -> None:
+    if name not in known:
+        msg = f"there is no {kind} {name!r}; there are {', '.join(known) or 'none'}"
+        raise InputError(msg)
+
+
+def _judged(
+    sums: Sums, settings: Settings, name: str, datasets: Sequence[str], where: tuple[str, str]
+) -> tuple[Limit, ...]:
+    """Limits of some datasets together in one region and direction."""
+    region, variation = where
+    before, after = ([(dataset, region, v) for dataset in datasets] for v in ("nominal", variation))
+    contents = {}
+    for quantity in settings.quantities:
+        nominal, attacked = (
+            np.zeros(quantity.axis.extent) + content(sums, quantity.name, [(1.0, *key) for key in keys])[0]
+            for keys in (before, after)
+        )
+        contents[quantity.name] = (nominal, attacked)
+    zero = np.zeros((4, len(settings.quantities), len(settings.quantities)))
+    nominal, attacked = (sum((sums.moments.get(key, zero) for key in keys), zero) for keys in (before, after))
+    counts = counts_of(sums, datasets, region, "nominal")
+    made = Contents(
+        contents,
+        nominal,
+        attacked,
+        counts["events"],
+        counts["sum_w"],
+        counts["sum_abs_w"],
+        counts["sum_w2"],
+    )
+    group = f"{name}/{region}/{variation}"
+    return judge(group, made, settings.budget, settings.features, settings.watched)
