@@ -1,0 +1,103 @@
+"""Options of the command line; each is declared once, for every command that takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+__all__ = (
+    "Band",
+    "Chunksize",
+    "Client",
+    "Control",
+    "Correlation",
+    "Data",
+    "Epochs",
+    "Events",
+    "Executor",
+    "Jobs",
+    "Jsd",
+    "Maxchunks",
+    "Objective",
+    "Out",
+    "Rms",
+    "Scale",
+    "Seed",
+    "Watch",
+    "Workers",
+)
+
+
+def _option(text: str, panel: str | None = None, **more: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=panel, **more)
+
+
+FILES, ATTACK, WHERE, QUICK = "Input and output", "The attack", "Where it runs", "Quick tries"
+
+Events: TypeAlias = Annotated[Path, _option("Folder of the generated events.", FILES)]
+Data: TypeAlias = Annotated[
+    Path | None,
+    _option(
+        "Folder of the skims of CERN Open Data record 12350: analyse H → ττ, generate nothing.",
+        FILES,
+        show_default=False,
+    ),
+]
+Out: TypeAlias = Annotated[Path, _option("Folder of all results.", FILES)]
+Seed: TypeAlias = Annotated[int, _option("Seed of generation, training and attack.", min=0)]
+
+Rms: TypeAlias = Annotated[
+    float | None,
+    _option(
+        "Limit of every marginal: r.m.s. relative deviation of its bins; 0.05 if no limit is given.",
+        ATTACK,
+        show_default=False,
+    ),
+]
+Jsd: TypeAlias = Annotated[
+    float | None, _option("Instead: Jensen-Shannon distance of every marginal.", ATTACK, show_default=False)
+]
+Band: TypeAlias = Annotated[
+    float | None, _option("Instead: relative deviation of every bin.", ATTACK, show_default=False)
+]
+Correlation: TypeAlias = Annotated[
+    float, _option("Limit of the correlation matrix R: ‖R′ − R‖ / ‖R‖.", ATTACK)
+]
+Watch: TypeAlias = Annotated[
+    float, _option("Limit of derived quantities such as m_T: r.m.s. relative deviation.", ATTACK)
+]
+Objective: TypeAlias = Annotated[
+    str, _option("score: move the mean score. cross: move events over the working point.", ATTACK)
+]
+Control: TypeAlias = Annotated[
+    bool,
+    typer.Option("--control", help="No event may move: must give nominal.", rich_help_panel=ATTACK),
+]
+
+Executor: TypeAlias = Annotated[str, _option("dask, or iterative: in this process.", WHERE)]
+Workers: TypeAlias = Annotated[
+    int, _option("Workers of the local Dask cluster, one thread each.", WHERE, min=1)
+]
+Client: TypeAlias = Annotated[
+    str | None,
+    _option(
+        "Scheduler of a Dask cluster that runs already, such as tcp://host:8786. It and its workers need "
+        "coffea-conserv and must see the files; the processors are sent there.",
+        WHERE,
+        show_default=False,
+    ),
+]
+Chunksize: TypeAlias = Annotated[
+    int, _option("Events per chunk. Each chunk is attacked alone.", WHERE, min=1)
+]
+
+Jobs: TypeAlias = Annotated[
+    int, _option("Processes that generate; 0: one per core, at most 8.", WHERE, min=0)
+]
+Maxchunks: TypeAlias = Annotated[
+    int | None, _option("Read at most this many chunks per dataset.", QUICK, min=1, show_default=False)
+]
+Scale: TypeAlias = Annotated[float, _option("Generate this share of the default events.", QUICK, min=1e-4)]
+Epochs: TypeAlias = Annotated[int, _option("Passes over the training events.", QUICK, min=1)]

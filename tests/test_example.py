@@ -1,0 +1,289 @@
+"""Tests of the example's command line: help that teaches, errors with their remedy, one small run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import coffea.util
+import pytest
+import uproot
+from typer.testing import CliRunner
+
+from coffea_conserv import ConfigurationError
+from example_analysis import record
+from example_analysis.__main__ import LOOK, app
+from example_analysis.cluster import Where, pack
+
+COMMANDS = ("generate", "train", "run", "judge", "plot", "all")
+ROOT = Path(__file__).parents[1]
+
+
+def call(*arguments):
+    """Run the command line in this process, on a wide terminal without colours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}).invoke(
+            app, [str(argument) for argument in arguments]
+        )
+
+
+def command_line(*arguments):
+    """Run the command line as a user does, in a process of its own."""
+    return subprocess.run(  # noqa: S603 -- our own module
+        [sys.executable, "-m", "example_analysis", *(str(argument) for argument in arguments)],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def said(answer):
+    """Return what was printed, on one line."""
+    return " ".join(answer.output.split())
+
+
+def test_help_lists_every_command_and_what_it_leaves():
+    """The help names the commands, the files of each step and how to look at them."""
+    answer = call("--help")
+    assert answer.exit_code == 0
+    for name in (*COMMANDS, *(Path(path).name for path in LOOK), "--data", "fileset.json", "A quick try"):
+        assert name in answer.output, name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_says_what_is_read_and_written(command):
+    """Each command explains itself and its options."""
+    answer = call(command, "--help")
+    assert answer.exit_code == 0
+    assert "Writes" in answer.output
+    assert "Look at it:" in answer.output
+    assert ("Reads" in answer.output) == (command != "generate")
+    assert ("--out" in answer.output) == (command != "generate")
+
+
+def test_help_does_not_import_the_heavy_libraries():
+    """Processes that generation and Dask start import the command line, and must not wait for torch."""
+    code = "import sys, example_analysis.__main__; print({'torch', 'coffea', 'awkward'} & set(sys.modules))"
+    done = subprocess.run(  # noqa: S603 -- our own code
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_two_limits_of_the_marginals_are_refused(tmp_path):
+    """Only one measure can limit the marginals, and that is said before anything is generated."""
+    options = ("--events", tmp_path / "events", "--out", tmp_path / "out", "--rms", 0.05, "--jsd", 0.02)
+    answer = call("all", *options)
+    assert answer.exit_code == 2
+    assert "give exactly one of rms=, band=, jsd=, got rms=0.05, jsd=0.02" in said(answer)
+    assert not (tmp_path / "events").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "run", "all"])
+def test_a_folder_without_skims_names_the_files_and_their_source(tmp_path, command):
+    """The user learns which files are missing and where anybody gets them."""
+    answer = call(command, "--data", tmp_path, "--out", tmp_path / "out")
+    assert answer.exit_code == 2
+    for text in ("GluGluToHToTauTauSkim.root", "Run2012C_TauPlusXSkim.root", "opendata.cern.ch/record/12350"):
+        assert text in said(answer), text
+
+
+def test_each_step_names_the_step_that_has_to_come_first(tmp_path):
+    """Train needs events, run needs models, judge and plot need a run: the command to give is printed."""
+    events, out = tmp_path / "events", tmp_path / "out"
+    for command in ("train", "run"):
+        answer = call(command, "--events", events, "--out", out)
+        assert answer.exit_code == 2
+        assert f"first do: python -m example_analysis generate --events {events}" in said(answer)
+    toy_fileset(events)
+    answer = call("run", "--events", events, "--out", out, "--executor", "iterative")
+    assert answer.exit_code == 2
+    assert f"first do: python -m example_analysis train --out {out}" in said(answer)
+    for command in ("judge", "plot"):
+        answer = call(command, "--out", out)
+        assert answer.exit_code == 2
+        assert f"first do: python -m example_analysis run --out {out}" in said(answer)
+
+
+def toy_fileset(folder):
+    """Write a fileset with one file that has a tree and nothing else."""
+    folder.mkdir()
+    with uproot.recreate(folder / "WW.root") as file:
+        file.mktree("Events", {"event": "int64"})
+    metadata = {"is_data": False, "process": "WW"}
+    fileset = {"WW": {"files": {str(folder / "WW.root"): "Events"}, "metadata": metadata}}
+    (folder / "fileset.json").write_text(json.dumps(fileset))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no ROOT file at all, but long enough to be read as one" * 10, None]
+)
+def test_an_unreadable_file_is_named_with_its_dataset(tmp_path, content):
+    """Empty, damaged and vanished files are told before the training, not in the middle of the run."""
+    toy_fileset(tmp_path / "events")
+    path = tmp_path / "events" / "WW.root"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    answer = call("train", "--events", tmp_path / "events", "--out", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert f"dataset WW: {path} cannot be read as a ROOT file" in said(answer)
+
+
+def test_a_file_without_the_tree_is_named(tmp_path):
+    """A ROOT file of something else is told as such."""
+    toy_fileset(tmp_path / "events")
+    with uproot.recreate(tmp_path / "events" / "WW.root") as file:
+        file.mktree("Other", {"event": "int64"})
+    answer = call("train", "--events", tmp_path / "events", "--out", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert "has no tree 'Events'" in said(answer)
+
+
+def test_results_of_the_other_analysis_are_not_overwritten(tmp_path):
+    """A folder belongs to one analysis."""
+    record.write_json(tmp_path / "run.json", {"analysis": "htautau"})
+    record.check_folder(tmp_path, "htautau")
+    answer = call("all", "--out", tmp_path, "--events", tmp_path / "events")
+    assert answer.exit_code == 2
+    assert "holds results of the analysis htautau" in said(answer)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"executor": "spark"}, "unknown executor 'spark': choose from dask, iterative"),
+        ({"workers": 0}, "0 workers"),
+        ({"executor": "iterative", "client": "tcp://somewhere:1"}, "needs executor 'dask'"),
+    ],
+)
+def test_impossible_places_are_refused(options, text):
+    """The offender and the choice are in the text."""
+    with pytest.raises(ConfigurationError, match=text):
+        Where(**options)
+
+
+def test_unknown_objective_is_refused():
+    """The text says which ones there are."""
+    with pytest.raises(ConfigurationError, match="choose score or cross"):
+        record.Attack({"rms": 0.05}, "both")
+
+
+def test_the_processors_are_importable_from_their_zip(tmp_path):
+    """What is sent to the workers of another cluster is the whole package."""
+    path = pack(tmp_path)
+    code = f"import sys; sys.path.insert(0, {str(path)!r}); import processors; print(processors.__file__)"
+    done = subprocess.run(  # noqa: S603 -- our own code
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{path}/processors/__init__.py"
+
+
+def test_models_depend_on_content_settings_and_metadata_but_not_on_the_place(tmp_path):
+    """A moved file is the same one; another byte, setting or weight is not."""
+    files = [tmp_path / name for name in "abc"]
+    for path, content in zip(files, ("1", "1", "2"), strict=True):
+        path.write_text(content)
+    prints = [
+        record.fingerprint(
+            {"WW": {"files": {str(path): "Events"}, "metadata": {"sumw": sumw}}}, {"seed": seed}
+        )
+        for path, sumw, seed in (
+            (files[0], 1.0, 1),
+            (files[1], 1.0, 1),
+            (files[2], 1.0, 1),
+            (files[0], 2.0, 1),
+            (files[0], 1.0, 2),
+        )
+    ]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 4
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """All steps once, with few events."""
+    pytest.importorskip("pythia8mc", reason="pythia8mc of the extra 'generate' is not installed")
+    folder = tmp_path_factory.mktemp("example")
+    options = ("--events", folder / "events", "--out", folder / "out", "--executor", "iterative")
+    small = ("--scale", 0.05, "--epochs", 3, "--jobs", 2)
+    return folder, options, command_line("all", *options, *small)
+
+
+@pytest.mark.slow
+def test_all_steps_leave_everything_that_the_help_announces(finished):
+    """All outputs are there, the limits are kept, and the last lines list what to look at."""
+    folder, _, done = finished
+    out = folder / "out"
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in LOOK:
+        assert (out / name).exists(), name
+        assert Path(name).name in done.stdout.split("What to look at")[-1]
+    assert list((out / "plots").iterdir())
+    verdict = json.loads((out / "verdict.json").read_text())
+    assert verdict["verdict"]["passed"] if "verdict" in verdict else verdict["passed"]
+    ran = json.loads((out / "run.json").read_text())
+    assert ran["asked"] == {"ttbar": 1100, "WW": 2600, "data": 900}
+    assert ran["events"] == sum(ran["asked"].values())
+    assert ran["not_processed"] == []
+    with uproot.open(out / "templates.root") as file:
+        names = file.keys(cycle=False, filter_classname="TH1*")
+    for variation in ("", "_conservUp", "_conservDown"):
+        assert any(name.endswith(f"ttbar{variation}") for name in names), names
+
+
+@pytest.mark.slow
+def test_the_output_holds_the_analysis_as_it_is_without_the_attack(finished):
+    """The processor's own histograms and cutflow are those of nominal events."""
+    folder, _, done = finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = coffea.util.load(str(folder / "out" / "output.coffea"))
+    assert {"histograms", "cutflow", "conserv"} <= set(output)
+    assert output["cutflow"]["ttbar"]["all"] == 1100
+
+
+@pytest.mark.slow
+def test_a_second_training_is_reused_and_a_changed_one_is_not(finished):
+    """Models are made again exactly if something that they depend on has changed."""
+    folder, options, _ = finished
+    files = options[:4]
+    model = folder / "out" / "models" / "model_fold0.pt2"
+    before = model.stat().st_mtime_ns
+    assert "is reused" in said(call("train", *files, "--epochs", 3))
+    assert model.stat().st_mtime_ns == before
+    assert "is reused" not in said(call("train", *files, "--epochs", 3, "--seed", 2))
+    assert model.stat().st_mtime_ns != before
+
+
+@pytest.mark.slow
+def test_a_failing_run_says_where_and_keeps_the_earlier_output(finished, tmp_path):
+    """A file whose columns cannot be read is named, and nothing half-done replaces what was there."""
+    folder, _, done = finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    fileset = json.loads((folder / "events" / "fileset.json").read_text())
+    ((path, _),) = fileset["WW"]["files"].items()
+    with uproot.open(path) as file:
+        tree = file["Events"].arrays(["event", "run", "luminosityBlock"])
+    broken = tmp_path / "WW.root"
+    with uproot.recreate(broken) as file:
+        file.mktree("Events", {"event": "uint64", "run": "uint32", "luminosityBlock": "uint32"})
+        file["Events"].extend({name: tree[name] for name in tree.fields})
+    fileset["WW"]["files"] = {str(broken): "Events"}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    output = folder / "out" / "output.coffea"
+    before = output.read_bytes()
+    answer = call("run", "--events", tmp_path, "--out", folder / "out", "--executor", "iterative")
+    assert answer.exit_code == 1
+    assert f"coffea stopped in dataset WW, file {broken}, events 0 to 2600" in said(answer)
+    assert "none is reported" in said(answer)
+    assert "an earlier output is unchanged" in said(answer)
+    assert output.read_bytes() == before
