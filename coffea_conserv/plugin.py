@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.api import OBJECTIVES, SOLVERS, check_choice, check_working_point, pick_device
-from coffea_conserv.attacks.engine import Batch, Task, perturb, scores, watched_values
+from coffea_conserv.attacks.batch import Batch, Task, scores, watched_values
+from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.model import Handle, check_network, make_handles
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget

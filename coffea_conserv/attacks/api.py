@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.engine import Batch, Task, judge_groups, perturb, scores
+from coffea_conserv.attacks.batch import Batch, Task, scores
+from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.model import check_network, make_handles
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget

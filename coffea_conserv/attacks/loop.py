@@ -8,13 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from coffea_conserv.attacks.limits import used
 from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.attacks.transport import Run, State, Transport, usage
+from coffea_conserv.attacks.state import State
+from coffea_conserv.attacks.transport import Run, Transport
 
 __all__ = ("Best", "solve")
-
-_ROOM = 0.98
-"""Share of each limit that an iterate may use: the judge counts in double precision."""
 
 
 class Stepper(Protocol):
@@ -55,11 +54,10 @@ def solve(problem: Problem, settings: Transport, seed: int) -> Best:
     seed
         Of the random generator; the same seed gives the same answer on the same kind of device.
     """
-    generator = torch.Generator(device=problem.x.device).manual_seed(seed)
-    run = Run(problem, settings, generator)
-    state = settings.init(problem)
-    best = Best(problem.x, _value(problem, state), torch.zeros(problem.groups, dtype=torch.long))
-    while not settings.done(state):
+    run = Run(problem, settings, seed)
+    state = run.init()
+    best = Best(problem.x, _value(problem, state), torch.zeros_like(problem.limits.total, dtype=torch.long))
+    while not run.done(state):
         state = run.step(state)
         best = _better(problem, state, best)
     return best
@@ -73,17 +71,12 @@ def _value(problem: Problem, state: State) -> Tensor:
 
 
 def _better(problem: Problem, state: State, best: Best) -> Best:
-    used = torch.linalg.matrix_norm(state.shift) / problem.correlation.clamp(min=1e-9)
-    inside = used <= _ROOM
-    if problem.tables is not None:
-        inside &= (usage(problem, state) <= _ROOM).all(1)
+    inside = (used(problem.limits, state.totals) <= 1.0).all(1)
     value = _value(problem, state)
     better = inside & (value > best.value)
-    if not bool(better.any()):
-        return best
     rows = better[problem.group]
     return Best(
         torch.where(rows[:, None], state.x, best.x),
         torch.where(better, value, best.value),
-        torch.where(better.cpu(), state.step, best.found),
+        torch.where(better, state.step, best.found),
     )

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ("Objective", "Problem", "Tables", "correlations")
+from coffea_conserv.attacks.limits import Limits, Totals
+from coffea_conserv.attacks.state import Pairs
+
+__all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
-Locate = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-RMS, JSD, BAND = 0, 1, 2
-"""How a table is limited: by :class:`Tables` ``kind``."""
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Histograms that are limited: of watched quantities, and of features whose bins can change.
-
-    Parameters
-    ----------
-    bins
-        Bins of the quantities for candidate events: ``bins(x, feature_bins, event) -> (events, quantities)``,
-        the last bin meaning "not there".
-    content
-        Nominal sums of weights, shape (groups, quantities, bins).
-    limit
-        Largest r.m.s. relative deviation, shape (groups, quantities).
-    kind
-        Shape (quantities,): ``RMS``; ``JSD``, which is the same but for a denominator that stays finite where
-        an empty bin fills; ``BAND``, where ``limit`` is on the largest relative deviation of any bin.
-    """
-
-    bins: Locate
-    content: Tensor
-    limit: Tensor
-    kind: Tensor
+Locate = Callable[[Tensor, Tensor, Pairs], Tensor]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,11 +39,15 @@ class Objective:
     sign: float
     offset: float
 
-    def gain(self, logit: Tensor, sharpness: float) -> Tensor:
-        """Gain per event, in 0 … 1; a smooth step of the given sharpness for crossings."""
+    def gain(self, logit: Tensor, slope: float) -> Tensor:
+        """Gain per event, in 0 … 1.
+
+        For crossings it falls off exponentially before the working point and is flat behind it: an event that
+        is deep on the other side has wasted values that others need.
+        """
         if self.kind == "score":
             return torch.sigmoid(self.sign * logit)
-        return torch.sigmoid(sharpness * self.sign * (logit - self.offset))
+        return torch.exp((slope * self.sign * (logit - self.offset)).clamp(max=0))
 
     def value(self, logit: Tensor) -> Tensor:
         """Count what the iterate is ranked by: the score, or whether it is across."""
@@ -76,91 +60,102 @@ class Objective:
 class Problem:
     """Events sorted by group and pool, and what limits them.
 
-    Exchanges happen inside a *pool*: events of one group, of nearly equal weight and with the same values
-    missing, so that an exchange conserves every marginal, pairwise-complete moments included.
+    Exchanges happen inside a *pool*: events of one group, of nearly equal weight, with the same values
+    missing and the same values free, so that an exchange conserves every marginal.
 
     Parameters
     ----------
     x
         Nominal features, shape (events, features), float32.
-    bins
-        Bin of each feature value, shape (events, features).
     there
         Which values are present, shape (events, features).
     free
         Which values may move, same shape.
     weight
-        Absolute weights in units of their mean in the group, shape (events,).
+        Absolute weights in units of their mean in the group, shape (events,), float64.
     group, pool
         Index per event; both ascend.
+    mean, spread
+        Of the present values of each group, shape (groups, features), float64.
     logit
         Model: ``logit(x, event) -> (events,)`` for candidates of the events with the given index.
     valid
         Which candidates are possible events, same call; ``None`` if all are.
-    correlation
-        Largest Frobenius norm of the change of the correlation matrix, shape (groups,).
-    tables
-        Limited histograms, or ``None``.
+    cells
+        Bins of the limited tables, shape (events, tables); the last bin means "not there".
+    locate
+        Bins of candidates: ``locate(x, cells, pairs) -> (2, pairs, tables)`` with the bins before.
+    table
+        Table of the marginal of each feature, −1 where there is none, shape (features,).
+    limits, totals
+        What must be kept, and the nominal sums.
     copies
         Whether marginals may change, so that values can be copied as well as exchanged.
+    exact
+        Whether exchanges keep every sum of a single feature: all weights of a pool are equal, no copies.
     objective
         What is made large.
     """
 
     x: Tensor
-    bins: Tensor
     there: Tensor
     free: Tensor
     weight: Tensor
     group: Tensor
     pool: Tensor
+    mean: Tensor
+    spread: Tensor
     logit: Evaluate
     valid: Evaluate | None
-    correlation: Tensor
-    tables: Tables | None
+    cells: Tensor
+    locate: Locate
+    table: Tensor
+    limits: Limits
+    totals: Totals
     copies: bool
+    exact: bool
     objective: Objective
 
     @property
     def groups(self) -> int:
         """Number of groups."""
-        return len(self.correlation)
+        return len(self.limits.total)
 
 
-def correlations(x: Tensor, there: Tensor, weight: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Pairwise-complete weighted Pearson matrices by group.
+def standard(x: Tensor, there: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Features in units of the spread of their group, 0 where missing, float32."""
+    # not a product with the mask: a missing value may be NaN
+    return torch.where(there, (x.double() - mean) / spread, 0.0).float()
 
-    Parameters
-    ----------
-    x
-        Features about an origin near their mean, 0 where missing, shape (events, features).
-    there
-        Which values are present, same shape and dtype.
-    weight
-        Shape (events,).
-    sizes
-        Number of events of each group; events are sorted by group.
 
-    Returns
-    -------
-    tuple of torch.Tensor
-        Matrices, shape (groups, features, features), and the change of each entry per unit of
-        w·x_j·x_k, same shape; 0 where a pair has no spread. The slow twin is
-        :func:`coffea_conserv.measures.correlation`.
+def sum_moments(z: Tensor, there: Tensor, weight: Tensor, group: Tensor) -> list[Tensor]:
+    """Sums of each group as in :func:`coffea_conserv.measures.pair_sums`, four of shape (groups, d, d)."""
+    count = torch.bincount(group)
+    parts = []
+    for values, present, w in zip(
+        *(torch.split(tensor, count.tolist()) for tensor in (z.double(), there.double(), weight)), strict=True
+    ):
+        weighted = w[:, None] * present
+        sums = (present.T @ weighted, values.T @ weighted, (values * values).T @ weighted)
+        parts.append((*sums, values.T @ (w[:, None] * values)))
+    return [torch.stack(part) for part in zip(*parts, strict=True)]
+
+
+def centre(
+    x: NDArray[Any], there: NDArray[np.bool_], weight: Floats, group: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Weighted mean and spread of the present values of each group, shape (groups, features).
+
+    A feature without spread has spread 1.
     """
-    matrices, rates = [], []
-    for part, mask, w in zip(*(torch.split(t, sizes) for t in (x, there, weight)), strict=True):
-        weighted = part * w[:, None]
-        total = mask.T @ (mask * w[:, None])
-        safe = total.clamp(min=1e-30)
-        mean = (weighted.T @ mask) / safe
-        variance = ((weighted * part).T @ mask) / safe - mean**2
-        # single precision: the variance of a constant is rounding
-        spread = (total > 0) & (variance > 1e-6)
-        good = spread & spread.T
-        scale = torch.where(good, variance * variance.T, torch.ones_like(variance)).sqrt()
-        covariance = (weighted.T @ part) / safe - mean * mean.T
-        matrix = torch.where(good, covariance / scale, torch.zeros_like(scale))
-        matrices.append(matrix.fill_diagonal_(1.0))
-        rates.append(torch.where(good, 1 / (safe * scale), torch.zeros_like(scale)).fill_diagonal_(0.0))
-    return torch.stack(matrices), torch.stack(rates)
+    groups, d = int(group.max()) + 1, x.shape[1]
+    mean, spread = np.zeros((groups, d)), np.ones((groups, d))
+    for j in range(d):
+        m = there[:, j]
+        total = np.maximum(np.bincount(group[m], weight[m], groups), 1e-300)
+        values = x[m, j].astype(np.float64)
+        mean[:, j] = np.bincount(group[m], weight[m] * values, groups) / total
+        square = np.bincount(group[m], weight[m] * (values - mean[group[m], j]) ** 2, groups) / total
+        scale = np.maximum(mean[:, j] ** 2, 1e-300)
+        spread[:, j] = np.sqrt(np.where(square > 1e-12 * scale, square, 1.0))
+    return mean, spread

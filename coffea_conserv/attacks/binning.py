@@ -1,0 +1,65 @@
+"""Bins of the limited tables for candidate events."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coffea_conserv.attacks.batch import Task, named
+from coffea_conserv.attacks.state import Pairs
+from coffea_conserv.features import Feature, Watched
+
+__all__ = ("Binning",)
+
+
+class Binning:
+    """Bins of the limited tables: marginals that can change, then watched quantities.
+
+    The last bin means "not there". Bins of marginals come from the axes themselves and travel with the
+    values, so that no rounding can put a value into another bin than a histogram does.
+    """
+
+    def __init__(
+        self, task: Task, marginals: list[int], context: dict[str, Tensor], device: torch.device
+    ) -> None:
+        self.watched, self.context = task.watched, context
+        self.names = [feature.name for feature in task.features]
+        self.marginals = torch.tensor(marginals, dtype=torch.long, device=device)
+        quantities: list[Feature | Watched] = [*(task.features[j] for j in marginals), *task.watched]
+        self.size = max((q.axis.extent for q in quantities), default=0) + 1
+        edges = [np.asarray(w.axis.edges, dtype=np.float64) for w in task.watched]
+        self.edges = [torch.as_tensor(edge, device=device) for edge in edges]
+
+    def nominal(self, x: Tensor, bins: list[Tensor]) -> Tensor:
+        """Bins of the nominal events, shape (events, tables)."""
+        columns = [torch.where(column < 0, self.size - 1, column) for column in bins]
+        columns += self._watch(x, torch.arange(len(x), device=x.device))
+        return torch.stack(columns, dim=1) if columns else x.new_zeros((len(x), 0), dtype=torch.long)
+
+    def table(self, features: int) -> Tensor:
+        """Table of the marginal of each feature, −1 where there is none."""
+        found = torch.full((features,), -1, dtype=torch.long, device=self.marginals.device)
+        found[self.marginals] = torch.arange(len(self.marginals), device=self.marginals.device)
+        return found
+
+    def __call__(self, x: Tensor, cells: Tensor, pairs: Pairs) -> Tensor:
+        """Bins of candidates, shape (2, pairs, tables); ``x``: (2 · pairs, features), ``cells``: before."""
+        count = len(self.marginals)
+        own = pairs.feature[None, :, None] == self.marginals
+        parts = [torch.where(own, cells.flip(0)[..., :count], cells[..., :count])]
+        parts += [column.view(2, -1, 1) for column in self._watch(x, pairs.event.reshape(-1))]
+        return torch.cat(parts, dim=2)
+
+    def _watch(self, x: Tensor, event: Tensor) -> list[Tensor]:
+        found = []
+        with torch.no_grad():
+            columns = named(x, self.names, self.context, event) if self.watched else {}
+            for watched, edges in zip(self.watched, self.edges, strict=True):
+                value = watched.function(columns).reshape(-1).double()
+                if watched.axis.traits.circular:
+                    value = edges[0] + torch.remainder(value - edges[0], edges[-1] - edges[0])
+                cell = torch.bucketize(value, edges, right=True) - 1 + int(watched.axis.traits.underflow)
+                cell = cell.clamp(0, watched.axis.extent - 1)
+                found.append(torch.where(torch.isnan(value), self.size - 1, cell))
+        return found

@@ -1,0 +1,204 @@
+"""What a change of one feature of one event costs at given prices, and what it adds to the sums.
+
+A change touches one row of the sums of its group: those of its feature with every other one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coffea_conserv.attacks.limits import BAND, Limits, Prices, Totals, correlations, variances
+from coffea_conserv.attacks.state import Offers
+
+__all__ = ("Quote", "add", "fits", "quote")
+
+_CROWD = 0.1
+"""Weight of the own contribution of a change to a table that is a ball: most of it stays inside."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Costs of offers in units of gain per weight, summed with the weights.
+
+    Parameters
+    ----------
+    linear
+        First order, shape (2, pairs).
+    exchange
+        Second order if both events of a pair change, shape (pairs,). Changes that are made together at
+        random add up their squares: the larger a change, the more noise it makes.
+    single
+        Second order if one of them changes, shape (2, pairs).
+    """
+
+    linear: Tensor
+    exchange: Tensor
+    single: Tensor
+
+
+def quote(
+    limits: Limits, totals: Totals, prices: Prices, offers: Offers, stiffness: Tensor, *, exact: bool
+) -> Quote:
+    """Price of offers.
+
+    Parameters
+    ----------
+    limits, totals
+        What is limited, and the sums as they are.
+    prices
+        Derivative of the penalty with respect to correlations and deviations.
+    offers
+        What may change.
+    stiffness
+        Second derivative, shape (groups, 2).
+    exact
+        Whether exchanges keep the sums of single features, so that only cross sums matter.
+    """
+    rows = _rows(limits, totals, prices.correlation)
+    at = offers.group * offers.z.shape[2] + offers.pairs.feature
+    delta, z = offers.new - offers.old, offers.z
+    linear = delta * (rows.cross[at] * z).sum(-1)
+    if not exact:
+        square = offers.new**2 - offers.old**2
+        linear = linear + delta * (rows.first[at] * offers.there).sum(-1)
+        linear = linear + square * (rows.second[at] * offers.there).sum(-1)
+    change = rows.unit[at] * z * (offers.weight * delta)[..., None]
+    scale = (stiffness[:, 0] * limits.total)[offers.group]
+    exchange, single = scale * (change.sum(0) ** 2).sum(-1), scale * (change**2).sum(-1)
+    linear = linear.double() * offers.weight
+    if offers.cells.shape[-1]:
+        tables, own = _tables(limits, totals, prices.tables, offers, stiffness[:, 1])
+        keeps = _exchanged(offers)
+        linear, single = linear + tables, single + own.sum(-1)
+        exchange = exchange + torch.where(keeps, 0.0, own).sum((0, 2))
+    return Quote(linear, exchange, single)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Cost per δz_j z_k, per δz_j and per δ(z_j²), and the change of R_jk per w δz_j z_k.
+
+    Each of shape (groups · features, features).
+    """
+
+    cross: Tensor
+    first: Tensor
+    second: Tensor
+    unit: Tensor
+
+
+def _rows(limits: Limits, totals: Totals, price: Tensor) -> _Rows:
+    """Derivative of Σ P_jk R_jk with respect to the sums, times the sum of weights of the group."""
+    mean, variance = variances(totals, limits.weight, limits.good)
+    n = torch.where(limits.good, limits.weight, 1.0)
+    unit = torch.where(limits.good, 1 / (n * torch.sqrt(variance * variance.transpose(1, 2))), 0.0)
+    share = 2 * price * limits.total[:, None, None]
+    r = correlations(totals, limits.weight, limits.good)
+    cross = share * unit
+    second = -torch.where(limits.good, share * r / (2 * variance * n), 0.0)
+    first = -cross * mean.transpose(1, 2) - 2 * second * mean
+    d = price.shape[-1]
+    return _Rows(*(part.reshape(-1, d) for part in (cross, first, second, unit)))
+
+
+def _tables(
+    limits: Limits, totals: Totals, price: Tensor, offers: Offers, stiffness: Tensor
+) -> tuple[Tensor, Tensor]:
+    """First-order cost of new bins, shape (2, pairs), and second order by table, (2, pairs, tables)."""
+    scale, size, total = limits.scale(totals.content), limits.sizes(), limits.total[:, None, None]
+    per_weight = price * total / torch.sqrt(scale * size)
+    group = offers.group[None, :, None]
+    old, new = (_place(totals.content, group, cells) for cells in (offers.cells, offers.moved))
+    linear = offers.weight * (per_weight.view(-1)[new] - per_weight.view(-1)[old]).sum(-1)
+    crowd = torch.where(limits.kind == BAND, 1.0, _CROWD)[:, None] * stiffness[:, None, None]
+    curve = (crowd * total / (2 * scale.clamp(min=0.5) * size)).view(-1)
+    own = offers.weight[..., None] ** 2 * (curve[new] + curve[old])
+    return linear, torch.where(old == new, 0.0, own)
+
+
+def _exchanged(offers: Offers) -> Tensor:
+    """Tables in which the two events only swap their bins and weights are equal, shape (pairs, tables)."""
+    even = torch.isclose(offers.weight[0], offers.weight[1], rtol=1e-6)
+    return (offers.moved == offers.cells.flip(0)).all(0) & even[:, None]
+
+
+def _place(content: Tensor, group: Tensor, cells: Tensor) -> Tensor:
+    """Index into the flat contents."""
+    tables, bins = content.shape[1:]
+    return (group * tables + torch.arange(tables, device=cells.device)) * bins + cells
+
+
+def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
+    """Sums after the changes that are made.
+
+    Parameters
+    ----------
+    totals
+        The sums before.
+    offers, made
+        What may change, and what does, shape (2, pairs).
+    exact
+        Whether sums of single features stay.
+    """
+    which = made.nonzero(as_tuple=True)
+    group, weight = offers.group[which[1]], offers.weight[which]
+    z, old, new = offers.z[which].double(), offers.old[which].double(), offers.new[which].double()
+    rows = group * z.shape[1] + offers.pairs.feature[which[1]]
+
+    def summed(values: Tensor) -> Tensor:
+        flat = torch.zeros_like(totals.cross).view(-1, z.shape[1])
+        return flat.index_add_(0, rows, values).view(totals.cross.shape)
+
+    shift = weight * (new - old)
+    cross = summed(shift[:, None] * z)
+    first, second, content = totals.first, totals.second, totals.content
+    if not exact:
+        there = offers.there[which].double()
+        first = first + summed(shift[:, None] * there)
+        second = second + summed((weight * (new**2 - old**2))[:, None] * there)
+    if offers.cells.shape[-1]:
+        content = content.clone()
+        for cells, sign in ((offers.cells[which], -1.0), (offers.moved[which], 1.0)):
+            place = _place(content, group[:, None], cells)
+            amount = (sign * weight)[:, None].expand(cells.shape)
+            content.view(-1).index_add_(0, place.reshape(-1), amount.reshape(-1))
+    return Totals(first, second, totals.cross + cross + cross.transpose(1, 2), content)
+
+
+def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: Tensor) -> Tensor:
+    """Copies for which every band has room, whatever else is copied together with them.
+
+    Parameters
+    ----------
+    limits, totals
+        Bands, and the bins as they are.
+    offers, copies
+        What may change, and which events would get a copy, shape (2, pairs).
+    table
+        Table of the marginal of each feature, −1 where there is none.
+    """
+    which = copies.nonzero(as_tuple=True)
+    q = table[offers.pairs.feature[which[1]]]
+    weight, group = offers.weight[which], offers.group[which[1]]
+    base = (group * len(limits.kind) + q) * limits.reference.shape[-1]
+    room = (1 - 1e-6) * limits.table[..., None] * limits.reference
+    deviation = totals.content - limits.reference
+    old, new = (base + cells[which].gather(1, q[:, None])[:, 0] for cells in (offers.cells, offers.moved))
+    out = _cumulative(old, weight) <= (room + deviation).view(-1)[old]
+    into = _cumulative(new, weight) <= (room - deviation).view(-1)[new]
+    kept = copies.clone()
+    kept[which] = (limits.kind[q] != BAND) | (out & into) | (old == new)
+    return kept
+
+
+def _cumulative(key: Tensor, weight: Tensor) -> Tensor:
+    """Sum of the weights up to each entry among those with the same key."""
+    order = torch.argsort(key, stable=True)
+    ordered, sums = key[order], weight[order].cumsum(0)
+    first = torch.searchsorted(ordered, ordered)
+    found = torch.empty_like(sums)
+    found[order] = sums - sums[first] + weight[order][first]
+    return found

@@ -1,0 +1,274 @@
+"""Make the solver's problem of a batch: groups, pools, limits and nominal sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network_of
+from coffea_conserv.attacks.binning import Binning
+from coffea_conserv.attacks.limits import BAND, JSD, RMS, Limits, Totals, correlations, defined
+from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
+from coffea_conserv.features import Feature, flow_index, present
+from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
+from coffea_conserv.verdict import FLOOR_SHARE
+
+__all__ = ("make_problem",)
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+MOST_STRATA = 100
+SMALLEST_STRATUM = 50
+CHUNK_SHARE = 0.3
+"""Share of the limit that varying weights may use up in one chunk. The floor falls as chunks are merged while
+deviations in one direction do not, so a chunk leaves room."""
+
+
+def make_problem(
+    batch: Batch,
+    task: Task,
+    which: tuple[Integers, Booleans],
+    models: Sequence[Any],
+    where: tuple[str, torch.device],
+) -> tuple[Integers, Problem]:
+    """Sort the attacked events by group and pool, and put them onto the device.
+
+    Parameters
+    ----------
+    batch, task
+        Events and what is asked for.
+    which
+        Group of each event, −1 if not attacked, and whether it may move; shape (events,) each.
+    models
+        Loaded models, one or one per fold.
+    where
+        Direction and device.
+
+    Returns
+    -------
+    tuple
+        Index of the events of the batch that the problem holds, in its order, and the problem.
+    """
+    (group, movable), (direction, device) = which, where
+    sample = _Sample.make(batch, task, group, movable)
+    rows, x = sample.rows, batch.x[sample.rows]
+    mean, spread = centre(x, sample.there, sample.relative, sample.group)
+
+    def put(array: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array), device=device)
+
+    moving = np.array([not feature.frozen for feature in task.features])
+    context = {name: values[put(rows)] for name, values in context_of(batch, device).items()}
+    locate = Binning(task, sample.marginals(task), context, device)
+    cells = locate.nominal(put(x), [put(column) for column in sample.bins(batch, task)])
+    groups, there, weight = put(sample.group), put(sample.there), put(sample.relative)
+    z = standard(put(x), there, put(mean)[groups], put(spread)[groups])
+    limits, totals = _limits(_Room(batch, task, sample), (z, there, weight, groups), cells, locate.size)
+    wp = task.working_point
+    fold = None if batch.fold is None else batch.fold[rows]
+    problem = Problem(
+        x=put(x),
+        there=there,
+        free=put(sample.there & moving & movable[rows, None]),
+        weight=weight,
+        group=groups,
+        pool=put(sample.pool),
+        mean=put(mean),
+        spread=put(spread),
+        logit=network_of(Batch(x, sample.relative, sample.group, fold), models, device),
+        valid=_possible(task, context),
+        cells=cells,
+        locate=locate,
+        table=locate.table(len(task.features)),
+        limits=limits,
+        totals=totals,
+        copies=_copies(task),
+        exact=sample.even and not _copies(task),
+        objective=Objective(
+            task.objective, 1.0 if direction == "signal" else -1.0, float(np.log(wp / (1 - wp)))
+        ),
+    )
+    return rows, problem
+
+
+def _copies(task: Task) -> bool:
+    """Whether some marginal may change."""
+    return any(task.budget.marginal(f.name) > 0 for f in task.features if not f.frozen)
+
+
+def _possible(task: Task, context: dict[str, Tensor]) -> Evaluate | None:
+    valid, names = task.valid, [feature.name for feature in task.features]
+    if valid is None:
+        return None
+
+    def possible(x: Tensor, event: Tensor) -> Tensor:
+        with torch.no_grad():
+            return valid(named(x, names, context, event)).bool()
+
+    return possible
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Attacked events of a batch in the order of the problem.
+
+    Parameters
+    ----------
+    rows
+        Their index in the batch.
+    there
+        Which features are present, shape (events, features).
+    group, pool
+        Both ascend.
+    relative
+        |weight| in units of its mean in the group.
+    even
+        Whether all weights of every pool are equal.
+    """
+
+    rows: Integers
+    there: Booleans
+    group: Integers
+    pool: Integers
+    relative: Floats
+    even: bool
+
+    @staticmethod
+    def make(batch: Batch, task: Task, group: Integers, movable: Booleans) -> _Sample:
+        there = np.stack([present(f, batch.x[:, j]) for j, f in enumerate(task.features)], axis=1)
+        pool = _pools(batch, group, there, movable)
+        rows = np.flatnonzero(group >= 0)
+        rows = rows[np.argsort(pool[rows], kind="stable")]
+        weight = np.abs(batch.weight[rows])
+        average = np.bincount(group[rows], weight) / np.bincount(group[rows])
+        pool = np.unique(pool[rows], return_inverse=True)[1].reshape(-1).astype(np.int64)
+        low, high = np.full(pool[-1] + 1, np.inf), np.zeros(pool[-1] + 1)
+        np.minimum.at(low, pool, weight)
+        np.maximum.at(high, pool, weight)
+        even = bool(np.all(high <= low * (1 + 1e-6)))
+        return _Sample(rows, there[rows], group[rows], pool, weight / average[group[rows]], even)
+
+    def marginals(self, task: Task) -> list[int]:
+        """Features whose marginal can change, so that it needs a table."""
+        if self.even and not _copies(task):
+            return []
+        return [j for j, feature in enumerate(task.features) if not feature.frozen]
+
+    def bins(self, batch: Batch, task: Task) -> list[Integers]:
+        """Bins of these features, −1 where missing, shape (events,) each."""
+        found = []
+        for j in self.marginals(task):
+            index = np.full(len(self.rows), -1, dtype=np.int64)
+            there = self.there[:, j]
+            index[there] = flow_index(task.features[j].axis, batch.x[self.rows[there], j])
+            found.append(index)
+        return found
+
+
+def _pools(batch: Batch, group: Integers, there: Booleans, movable: Booleans) -> Integers:
+    """Events of one group, weight stratum and pattern of missing values; the immovable ones apart.
+
+    Pools ascend with the group.
+    """
+    pattern = np.unique(np.column_stack([there, movable]), axis=0, return_inverse=True)[1].reshape(-1)
+    stratum = np.zeros(len(group), dtype=np.int64)
+    for value in np.unique(group[group >= 0]):
+        inside = group == value
+        stratum[inside] = _strata(np.abs(batch.weight[inside]))
+    keys = np.column_stack([group, pattern, stratum])
+    return np.asarray(np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def _strata(weight: Floats) -> Integers:
+    """Strata of nearly equal weight: one per value where there are few values, else quantiles."""
+    values, index = np.unique(np.round(weight / weight.mean(), 6), return_inverse=True)
+    if len(values) <= MOST_STRATA:
+        return np.asarray(index.reshape(-1).astype(np.int64))
+    count = int(np.clip(len(weight) // SMALLEST_STRATUM, 1, MOST_STRATA))
+    order = np.argsort(np.argsort(weight, kind="stable"), kind="stable")
+    return np.asarray((order * count // len(weight)).astype(np.int64))
+
+
+class _Room:
+    """How far the groups of a batch may move, in the solver's terms."""
+
+    def __init__(self, batch: Batch, task: Task, sample: _Sample) -> None:
+        self.task, self.sample = task, sample
+        count = int(sample.group.max()) + 1
+        # Deviations of the two signs can add up in the net sample: each gets the share |net| / sum.
+        weight, atom = batch.weight[sample.rows], batch.group[sample.rows]
+        size = int(batch.group.max()) + 1
+        net, total = np.bincount(atom, weight, size), np.bincount(atom, np.abs(weight), size)
+        share = np.divide(net, total, out=np.zeros(size), where=total > 0)
+        self.share = share[atom[np.unique(sample.group, return_index=True)[1]]]
+        absolute = np.abs(weight)
+        sums, squares = (np.bincount(sample.group, w, count) for w in (absolute, absolute**2))
+        self.effective = [
+            effective_events(float(s), float(q)) for s, q in zip(sums * self.share, squares, strict=True)
+        ]
+
+    def correlation(self, nominal: Tensor) -> Floats:
+        """Largest Frobenius norm of the change of the correlation matrix, shape (groups,)."""
+        d = len(self.task.features)
+        norm = np.full(len(self.share), np.sqrt(d))
+        if not self.task.composes:
+            norm = np.sqrt(d + (nominal**2).sum((1, 2)).cpu().numpy())
+        return np.asarray(self.task.budget.correlation * norm * self.share)
+
+    def marginal(self, feature: Feature, occupied: Integers) -> tuple[int, Floats]:
+        """Kind and limit of a marginal, shape (groups,); ``occupied``: number of bins with content."""
+        limit, kind = self.task.budget.marginal(feature.name), self.task.budget.kind
+        if limit > 0:
+            factor = RMS_PER_JSD if kind == "jsd" else 1.0
+            return {"rms": RMS, "jsd": JSD, "band": BAND}[kind], limit * factor * self.share
+        floors = np.array([jsd_floor(int(b), n) for b, n in zip(occupied, self.effective, strict=True)])
+        small = CHUNK_SHARE * FLOOR_SHARE * RMS_PER_JSD * np.where(np.isfinite(floors), floors, 0.0)
+        return JSD, small * self.share
+
+    def tables(self, content: Tensor) -> tuple[list[int], Floats]:
+        """Kind of each table, and limits of shape (groups, tables)."""
+        marginals = [self.task.features[j] for j in self.sample.marginals(self.task)]
+        occupied = (content[..., :-1] > 0).sum(-1).cpu().numpy()
+        found = [self.marginal(feature, occupied[:, q]) for q, feature in enumerate(marginals)]
+        found += [(JSD, self.task.budget.watch * self.share)] * len(self.task.watched)
+        limits = np.stack([limit for _, limit in found], axis=1) if found else np.zeros((len(self.share), 0))
+        return [kind for kind, _ in found], limits
+
+
+def _limits(
+    room: _Room, events: tuple[Tensor, Tensor, Tensor, Tensor], cells: Tensor, size: int
+) -> tuple[Limits, Totals]:
+    """Limits and nominal sums of all groups."""
+    z, there, weight, group = events
+    n, first, second, cross = sum_moments(z, there, weight, group)
+    groups, tables = len(n), cells.shape[1]
+    place = (group[:, None] * tables + torch.arange(tables, device=z.device)) * size + cells
+    content = torch.bincount(
+        place.reshape(-1), weight[:, None].expand(cells.shape).reshape(-1), groups * tables * size
+    )
+    content = content.reshape(groups, tables, size).double()
+    totals = Totals(first, second, cross, content)
+    good = defined(totals, n)
+    nominal = correlations(totals, n, good)
+    kinds, allowed = room.tables(content)
+    device = z.device
+    limits = Limits(
+        weight=n,
+        nominal=nominal,
+        good=good,
+        correlation=torch.as_tensor(room.correlation(nominal), device=device),
+        reference=content,
+        table=torch.as_tensor(allowed, device=device),
+        kind=torch.tensor(kinds, dtype=torch.long, device=device),
+        events=torch.bincount(group, minlength=groups).double(),
+        total=torch.bincount(group, weight, groups),
+    )
+    return limits, totals
