@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
 
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.measures import RMS_PER_JSD
@@ -69,10 +71,14 @@ class Budget:
             raise ConfigurationError(msg)
         for field in fields(self):
             value = getattr(self, field.name)
-            for part in value.values() if isinstance(value, Mapping) else (value,):
-                if part is not None and not (part >= 0 and math.isfinite(part)):
-                    msg = f"{field.name}={part} must be a finite number ≥ 0"
-                    raise ConfigurationError(msg)
+            if field.name == "band" and isinstance(value, Mapping):
+                for feature, part in value.items():
+                    _check_limit(f"band[{feature!r}]", part)
+            elif value is not None or field.default is not None:
+                _check_limit(field.name, value)
+        if isinstance(self.band, Mapping) and not self.band:
+            msg = "band={} limits no feature; give one number, or a dict feature → number"
+            raise ConfigurationError(msg)
 
     @property
     def kind(self) -> str:
@@ -117,3 +123,10 @@ class Budget:
             )
         rest = f"correlation matrix within {self.correlation:g}; watched within {self.watch:.1%} r.m.s."
         return f"{marginal}; {rest}"
+
+
+def _check_limit(name: str, value: Any) -> None:
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not (number >= 0 and math.isfinite(number)):
+        msg = f"{name}={value} must be a finite number ≥ 0"
+        raise ConfigurationError(msg)

@@ -32,7 +32,7 @@ def to_numpy(name: str, values: Any) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If it is jagged, has missing entries, or belongs to dask-awkward.
+        If it is jagged or a record, has missing entries, holds no numbers, or belongs to dask-awkward.
     """
     if type(values).__module__.startswith("dask_awkward"):
         msg = (
@@ -40,14 +40,7 @@ def to_numpy(name: str, values: Any) -> NDArray[Any]:
         )
         raise InputError(msg)
     if isinstance(values, ak.Array):
-        if values.ndim != 1:
-            msg = f"{name} has several values per event ({values.type}); pick one, for example with ak.firsts"
-            raise InputError(msg)
-        if ak.any(ak.is_none(values)):
-            msg = f"{name} has missing entries; fill them with a number that Feature(missing=…) declares"
-            raise InputError(msg)
-        # option type without a missing entry becomes a masked array with nothing masked
-        return np.array(np.ma.getdata(ak.to_numpy(values)), copy=True)
+        values = _flat(name, values)
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.getmaskarray(values).any():
             msg = f"{name} has masked entries; fill them with a number that Feature(missing=…) declares"
@@ -59,7 +52,24 @@ def to_numpy(name: str, values: Any) -> NDArray[Any]:
     if array.ndim != 1:
         msg = f"{name} needs one value per event, got shape {array.shape}"
         raise InputError(msg)
+    if array.dtype.kind not in "biuf":
+        msg = f"{name} must hold numbers, got {array.dtype}"
+        raise InputError(msg)
     return array
+
+
+def _flat(name: str, values: Any) -> Any:
+    """Make an awkward array one of NumPy, a masked one (with nothing masked) if it is of option type."""
+    msg = ""
+    if values.ndim != 1:
+        msg = f"{name} has several values per event ({values.type}); pick one, for example with ak.firsts"
+    elif values.fields:
+        msg = f"{name} is a record of {', '.join(values.fields)}; pick one of them"
+    elif ak.any(ak.is_none(values)):
+        msg = f"{name} has missing entries; fill them with a number that Feature(missing=…) declares"
+    if msg:
+        raise InputError(msg)
+    return ak.to_numpy(values)
 
 
 def to_columns(columns: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,8 @@ __all__ = ("Feature", "Watched", "check_features", "feature_matrix", "make_watch
 
 FloatArray = NDArray[np.floating[Any]]
 
+_LARGEST = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -26,8 +28,8 @@ class Feature:
     name
         Name of the column.
     axis
-        Any axis of :mod:`hist`. Its bins, under- and overflow included, are those in which the marginal is
-        conserved. A circular axis makes the feature periodic.
+        Any axis of :mod:`hist` with a bin for every number, under- and overflow included: those are the bins
+        in which the marginal is conserved. A circular axis makes the feature periodic.
     unit
         Unit for labels.
     label
@@ -57,7 +59,7 @@ class Feature:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        _check_axis(self.name, self.axis)
+        check_axis(self.name, self.axis)
         if self.low is not None and self.high is not None and not self.low < self.high:
             msg = f"feature {self.name!r}: low={self.low} must be below high={self.high}"
             raise ConfigurationError(msg)
@@ -89,7 +91,7 @@ class Watched:
         Torch function of a dict name → tensor (events,) of features and context; returns a tensor of shape
         (events,), NaN where the quantity is not defined.
     axis
-        Any axis of :mod:`hist`.
+        Any axis of :mod:`hist` with a bin for every number.
     """
 
     name: str
@@ -97,7 +99,7 @@ class Watched:
     axis: Any
 
     def __post_init__(self) -> None:
-        _check_axis(self.name, self.axis)
+        check_axis(self.name, self.axis)
         if not callable(self.function):
             msg = f"watch[{self.name!r}]: a function of the features is needed, got {self.function!r}"
             raise ConfigurationError(msg)
@@ -118,16 +120,29 @@ def _title(name: str, label: str, unit: str) -> str:
     return f"{text} [{unit}]" if unit and "[" not in text else text
 
 
-def _check_axis(name: str, axis: Any) -> None:
+def check_axis(name: str, axis: Any) -> None:
     if not name:
         msg = "a feature needs a name"
         raise ConfigurationError(msg)
-    if not hasattr(axis, "edges") or not hasattr(axis, "traits"):
+    if not all(hasattr(axis, part) for part in ("edges", "label", "traits")):
         msg = f"{name!r}: the axis must be one of hist.axis, got {axis!r}"
         raise ConfigurationError(msg)
     if axis.traits.growth:
         msg = f"{name!r}: a growing axis has no fixed bins; declare them with growth=False"
         raise ConfigurationError(msg)
+    if not np.isfinite(axis.edges).all():
+        msg = f"{name!r}: edges must be finite, got {axis.edges}; under- and overflow hold what is beyond"
+        raise ConfigurationError(msg)
+    if not _holds_every_number(axis):
+        msg = f"{name!r}: {axis!r} has no bin for every number; use an axis with under- and overflow"
+        raise ConfigurationError(msg)
+
+
+def _holds_every_number(axis: Any) -> bool:
+    if not axis.traits.ordered and any(isinstance(category, str) for category in axis):
+        return False
+    index = flow_index(axis, np.array([axis.edges[0] - 1, axis.edges[-1] + 1]))
+    return bool(index.min() >= 0 and index.max() < axis.extent)
 
 
 def flow_index(axis: Any, values: FloatArray) -> NDArray[np.int64]:
@@ -135,13 +150,23 @@ def flow_index(axis: Any, values: FloatArray) -> NDArray[np.int64]:
 
     The binning is that of the axis itself, so that what is limited is what a histogram shows.
     """
-    index: NDArray[np.int64] = np.asarray(axis.index(fillable(axis, values)), dtype=np.int64)
-    return index + int(axis.traits.underflow)
+    column = fillable(axis, values)
+    if axis.traits.ordered:
+        index = np.asarray(axis.index(column)) + int(axis.traits.underflow)
+    else:  # categories refuse to look up what they do not know
+        equal = column[:, None] == np.array(list(axis))
+        index = np.where(equal.any(axis=1), equal.argmax(axis=1), axis.size)
+    return np.asarray(index, dtype=np.int64)
 
 
 def fillable(axis: Any, values: FloatArray) -> NDArray[Any]:
     """Values in the type that the axis takes: integers for an integer axis, shape (events,)."""
-    return values.astype(np.float64 if axis.traits.continuous else np.int64)
+    numbers = values.astype(np.float64)
+    if axis.traits.continuous:
+        return numbers
+    numbers = np.floor(numbers)
+    # NaN can mean "missing", and what bin it gets does not matter; an axis of integers takes 32 bits.
+    return np.clip(np.nan_to_num(numbers), -_LARGEST, _LARGEST).astype(np.int64)
 
 
 def scale(axis: Any) -> tuple[float, float]:
@@ -165,7 +190,7 @@ def check_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
     Raises
     ------
     ConfigurationError
-        If there is none, if something else is in the list, or if a name is there twice.
+        If there is none, if something else is in the list, if a name is there twice, or if it is ``score``.
     """
     made = tuple(features)
     if not made:
@@ -176,6 +201,9 @@ def check_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
             msg = f"features must be a list of Feature, got {feature!r}"
             raise ConfigurationError(msg)
     names = [feature.name for feature in made]
+    if "score" in names:
+        msg = "a feature cannot be called 'score': this is the output of the model; choose another name"
+        raise ConfigurationError(msg)
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         msg = f"feature names must differ, {', '.join(double)} is there more than once"
@@ -191,7 +219,7 @@ def make_watched(
     Raises
     ------
     ConfigurationError
-        If an entry is no such pair, or if a feature has the same name.
+        If an entry is no such pair, or if a feature or the score has the same name.
     """
     made = []
     taken = {feature.name for feature in features} | {"score"}
@@ -237,7 +265,8 @@ def feature_matrix(columns: Mapping[str, Any], features: Sequence[Feature]) -> N
     if len(set(shapes.values())) > 1 or arrays[0].ndim != 1:
         msg = f"all columns need one value per selected event, got shapes {shapes}"
         raise InputError(msg)
-    matrix = np.stack([array.astype(np.float32) for array in arrays], axis=1)
+    with np.errstate(over="ignore"):  # infinity is refused below
+        matrix = np.stack([array.astype(np.float32) for array in arrays], axis=1)
     _check_finite(matrix, features)
     _check_integers(matrix, features)
     return matrix

@@ -34,8 +34,8 @@ def js_distance(nominal: Floats, attacked: Floats) -> float:
     Parameters
     ----------
     nominal, attacked
-        Sums of weights per bin, shape (bins,). Bins in which either is not positive while the other is
-        negative, as net sums of weights of both signs can be, stay outside.
+        Sums of weights per bin, shape (bins,). Where the nominal one is negative, as a net sum of weights of
+        both signs can be, the bin stays outside; where only the attacked one is, it counts as empty.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def js_distance(nominal: Floats, attacked: Floats) -> float:
         up = np.where(r > -1, (1 + r) * np.log1p(r), 0.0)
         down = np.where(r < 1, (1 - r) * np.log1p(-r), 0.0)
     divergence = float(np.sum(np.maximum(up + down, 0.0) * total / 4)) / math.log(2)
-    distance = math.sqrt(divergence)
+    distance = math.sqrt(min(divergence, 1.0))
     return distance if distance >= _ZERO else 0.0
 
 
@@ -72,7 +72,7 @@ def rms_deviation(nominal: Floats, attacked: Floats) -> float:
     Parameters
     ----------
     nominal, attacked
-        Sums of weights per bin, shape (bins,).
+        Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
     """
     p, q = _normalised(nominal, attacked)
     if np.any((p == 0) & (q > 0)):
@@ -88,7 +88,7 @@ def band_deviation(nominal: Floats, attacked: Floats) -> float:
     Parameters
     ----------
     nominal, attacked
-        Sums of weights per bin, shape (bins,).
+        Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
     """
     p, q = _normalised(nominal, attacked)
     if np.any((p == 0) & (q > 0)):
@@ -100,8 +100,9 @@ def band_deviation(nominal: Floats, attacked: Floats) -> float:
 
 def _normalised(nominal: Floats, attacked: Floats) -> tuple[Floats, Floats]:
     p, q = np.asarray(nominal, dtype=np.float64), np.asarray(attacked, dtype=np.float64)
-    inside = (p >= 0) & (q >= 0)
-    p, q = np.where(inside, p, 0.0), np.where(inside, q, 0.0)
+    # A bin that the attack turns negative must not escape the comparison: it lost all that it had.
+    inside = p >= 0
+    p, q = np.where(inside, p, 0.0), np.where(inside, np.maximum(q, 0.0), 0.0)
     if p.sum() <= 0 or q.sum() <= 0:
         return np.zeros_like(p), np.zeros_like(q)
     return p / p.sum(), q / q.sum()

@@ -63,6 +63,13 @@ class Limit:
         return self.limit - self.value
 
     @property
+    def used(self) -> float:
+        """Share of the limit that is used; 0 or infinite for a limit of 0."""
+        if self.limit > 0:
+            return self.value / self.limit
+        return math.inf if self.value > 0 else 0.0
+
+    @property
     def passed(self) -> bool:
         """Whether the limit is kept."""
         return self.value <= self.limit * (1 + _ROUNDING)
@@ -71,6 +78,11 @@ class Limit:
 @dataclass(frozen=True)
 class Verdict:
     """All limits of a sample.
+
+    Parameters
+    ----------
+    limits
+        Every limit in every group.
 
     Examples
     --------
@@ -94,8 +106,7 @@ class Verdict:
     @property
     def tightest(self) -> Limit | None:
         """Limit with the least room relative to itself."""
-        used = [(limit.value / limit.limit if limit.limit else limit.value, limit) for limit in self.limits]
-        return max(used, key=lambda pair: pair[0])[1] if used else None
+        return max(self.limits, key=lambda limit: limit.used, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

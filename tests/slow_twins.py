@@ -1,0 +1,97 @@
+"""Slow and obvious twins of what the package computes: plain loops in double precision."""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+
+def shares(nominal, attacked):
+    """Normalised contents of the bins that count: nominal not negative; an attacked negative one is empty."""
+    pairs = [(float(p), max(float(q), 0.0)) for p, q in zip(nominal, attacked, strict=True) if p >= 0]
+    total = math.fsum(p for p, _ in pairs), math.fsum(q for _, q in pairs)
+    if total[0] <= 0 or total[1] <= 0:
+        return []
+    return [(p / total[0], q / total[1]) for p, q in pairs]
+
+
+def js_distance(nominal, attacked):
+    """√ of ½ Σ p log₂(p/m) + ½ Σ q log₂(q/m) with m = (p + q)/2."""
+    terms = []
+    for p, q in shares(nominal, attacked):
+        m = (p + q) / 2
+        terms += [0.5 * part * math.log2(part / m) for part in (p, q) if part > 0]
+    return math.sqrt(max(math.fsum(terms), 0.0))
+
+
+def rms_deviation(nominal, attacked):
+    """√ of Σ p ((q − p)/p)²."""
+    terms = []
+    for p, q in shares(nominal, attacked):
+        if p == 0 and q > 0:
+            return math.inf
+        if p > 0:
+            terms.append(p * ((q - p) / p) ** 2)
+    return math.sqrt(math.fsum(terms))
+
+
+def band_deviation(nominal, attacked):
+    """Largest |q − p|/p."""
+    largest = 0.0
+    for p, q in shares(nominal, attacked):
+        if p == 0 and q > 0:
+            return math.inf
+        if p > 0:
+            largest = max(largest, abs(q - p) / p)
+    return largest
+
+
+def pearson(columns, there, weight):
+    """Weighted Pearson matrix, each pair over the events that have both; means first, then deviations."""
+    count = len(columns)
+    matrix = [[1.0] * count for _ in range(count)]
+    for j in range(count):
+        for k in range(count):
+            if j != k:
+                rows = [i for i in range(len(weight)) if there[j][i] and there[k][i]]
+                one, two = ([float(columns[c][i]) for i in rows] for c in (j, k))
+                matrix[j][k] = _pearson_of_pair(one, two, [float(weight[i]) for i in rows])
+    return matrix
+
+
+def _pearson_of_pair(one, two, weight):
+    total = math.fsum(weight)
+    if total <= 0:
+        return 0.0
+    means = [math.fsum(w * x for w, x in zip(weight, column, strict=True)) / total for column in (one, two)]
+    away = [[x - mean for x in column] for column, mean in zip((one, two), means, strict=True)]
+    triples = list(zip(weight, *away, strict=True))
+    variances = math.fsum(w * x * x for w, x, _ in triples), math.fsum(w * y * y for w, _, y in triples)
+    squares = [math.fsum(w * x * x for w, x in zip(weight, column, strict=True)) for column in (one, two)]
+    if any(v <= 1e-12 * max(square, 0.0) for v, square in zip(variances, squares, strict=True)):
+        return 0.0
+    return math.fsum(w * x * y for w, x, y in triples) / math.sqrt(variances[0] * variances[1])
+
+
+def correlation_shift(nominal, attacked):
+    """√ Σ (R′ − R)² / √ Σ R²."""
+    change, size = [], []
+    for before, after in zip(nominal, attacked, strict=True):
+        for r, s in zip(before, after, strict=True):
+            change.append((float(s) - float(r)) ** 2)
+            size.append(float(r) ** 2)
+    return math.sqrt(math.fsum(change)) / math.sqrt(math.fsum(size)) if any(size) else 0.0
+
+
+def histogram(values, weight, edges):
+    """Sums of weights in the bins between edges, with underflow first and overflow last."""
+    content = [0.0] * (len(edges) + 1)
+    for x, w in zip(values, weight, strict=True):
+        content[bisect.bisect_right(list(edges), float(x))] += float(w)
+    return content
+
+
+def effective_events(weight):
+    """(Σw)² / Σw²."""
+    squares = math.fsum(float(w) ** 2 for w in weight)
+    return math.fsum(float(w) for w in weight) ** 2 / squares if squares else 0.0
