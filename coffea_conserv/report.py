@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from coffea_conserv.features import Feature
@@ -66,8 +67,8 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
     for limit in verdict.limits if all_limits else worst_limits(result):
         used = usage(limit)
         table.add_row(
-            limit.group,
-            limit.name,
+            escape(limit.group),
+            escape(limit.name),
             limit.measure,
             f"{limit.value:.4g}",
             f"{limit.limit:.4g}",
@@ -89,7 +90,8 @@ def fooling_table(result: Result) -> Table:
         error = "one chunk" if math.isnan(row.error) else f"{row.error:.2%}"
         shares = (row.returned, row.net, row.unattacked_share, row.moved_share)
         returned, net, unattacked, moved = (_percent(share) for share in shares)
-        cells = (row.name, row.region, row.variation, _percent(row.ratio), error, returned, net, shift)
+        names = (escape(row.name), escape(row.region), row.variation)
+        cells = (*names, _percent(row.ratio), error, returned, net, shift)
         table.add_row(*cells, unattacked, moved)
     return table
 
@@ -104,10 +106,11 @@ def print_report(result: Result, console: Console, *, all_limits: bool = False) 
     console.print(fooling_table(result))
     for entry in result.coverage:
         if entry.repeated:
-            named = ", ".join(entry.repeated)
-            console.print(f"[bold red]{entry.dataset}: merged more than once: {named}[/]")
+            named = escape(", ".join(entry.repeated))
+            console.print(f"[bold red]{escape(entry.dataset)}: merged more than once: {named}[/]")
         elif entry.complete is False:
-            console.print(f"[bold red]{entry.dataset}: {entry.events} of {entry.events_asked} events[/]")
+            dataset = escape(entry.dataset)
+            console.print(f"[bold red]{dataset}: {entry.events} of {entry.events_asked} events[/]")
     console.print(f"The attacked templates are the {MEANING}.")
 
 

@@ -30,7 +30,7 @@ from coffea_conserv.groups import (
 )
 from coffea_conserv.measures import correlation
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
-from coffea_conserv.templates import Templates, make_templates
+from coffea_conserv.templates import LABEL, Templates, make_templates
 from coffea_conserv.verdict import Contents, Limit, Verdict, judge
 
 __all__ = ("DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
@@ -135,7 +135,16 @@ class Result:
         known = {quantity.name: quantity.title for quantity in self.settings.quantities}
         return known.get(name) or axis.label or name
 
-    def hist(self, name: str, *, process_axis: bool = True) -> Any:
+    def has(self, process: str, region: str) -> bool:
+        """Whether a process is filled in a region: an estimate, or events, be it none of them selected."""
+        _check_known("process", process, {*self.process_names, DATA})
+        _check_known("region", region, self.regions)
+        if process in (*self.processes, DATA):
+            datasets = self.processes.get(process, ())
+            return any((name, region, "nominal") in self.sums.counts for name in datasets)
+        return any(e.name == process and region in e.regions for e in self.estimates)
+
+    def hist(self, name: str, *, process_axis: bool = True, regions: Sequence[str] | None = None) -> Any:
         """Make a histogram of a quantity in all processes, regions and variations.
 
         Parameters
@@ -144,6 +153,8 @@ class Result:
             Feature, watched quantity or ``score``.
         process_axis
             Whether to group datasets into processes and to add estimates. If not, the axis is ``dataset``.
+        regions
+            Which regions; all if not given.
 
         Returns
         -------
@@ -153,16 +164,19 @@ class Result:
         """
         axis, label = self.axis(name), "process" if process_axis else "dataset"
         names = self.process_names if process_axis else tuple(sorted(self.sums.chunks))
+        chosen = self.regions if regions is None else tuple(regions)
+        for region in chosen:
+            _check_known("region", region, self.regions)
         made: Any = Hist(
             axes.StrCategory(names, growth=True, name=label),
-            axes.StrCategory(self.regions, growth=True, name="region"),
-            axes.StrCategory(VARIATIONS, growth=True, name="variation"),
+            axes.StrCategory(chosen, growth=True, name="region"),
+            axes.StrCategory(VARIATIONS, growth=True, name="variation", label=f"attacked: {LABEL}"),
             copy.copy(axis),
             storage=storage.Weight(),
         )
         view = made.view(flow=True)
         for i, group in enumerate(names):
-            for j, region in enumerate(self.regions):
+            for j, region in enumerate(chosen):
                 for k, variation in enumerate(VARIATIONS):
                     terms: Sequence[Term] = [(1.0, group, region, variation)]
                     if process_axis:
@@ -170,12 +184,20 @@ class Result:
                     view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
         return made
 
-    def correlation(self, process: str, region: str, variation: str) -> Floats:
-        """Weighted Pearson matrix of features, then watched quantities, shape (quantities, quantities)."""
+    def correlation(self, process: str | None, region: str, variation: str) -> Floats:
+        """Weighted Pearson matrix of features, then watched quantities, shape (quantities, quantities).
+
+        Parameters
+        ----------
+        process, region, variation
+            Which events. Without a process, all simulation and estimates together.
+        """
         size = len(self.quantities)
         total = np.zeros((4, size, size))
-        for factor, *key in self._terms(process, region, variation):
-            total = total + factor * self.sums.moments.get((key[0], key[1], key[2]), 0.0)
+        names = [name for name in self.process_names if name != DATA] if process is None else [process]
+        for name in names:
+            for factor, *key in self._terms(name, region, variation):
+                total = total + factor * self.sums.moments.get((key[0], key[1], key[2]), 0.0)
         return correlation(total)
 
     def paired_error(self, process: str, region: str, variation: str, *, flow: bool = False) -> Floats:

@@ -21,14 +21,15 @@ from coffea_conserv.sums import VARIATIONS
 if TYPE_CHECKING:
     from coffea_conserv.result import Result
 
-__all__ = ("MEANING", "Template", "Templates", "make_templates", "replacing")
+__all__ = ("LABEL", "MEANING", "Template", "Templates", "make_templates", "replacing")
 
 Floats = NDArray[np.float64]
 
-MEANING = (
-    "largest shift found within the limits (a lower estimate of the worst case, not a 1 sigma, not a bound)"
-)
-"""What the attacked templates are. Goes wherever they go."""
+LABEL = "largest shift found within the limits"
+"""What the attacked templates are, for pictures and titles. Goes wherever they go."""
+
+MEANING = f"{LABEL} (a lower estimate of the worst case, not a 1 sigma, not a bound)"
+"""The same in full."""
 
 DATA_NAME = "data_obs"
 """Name of data in a ROOT file, as fit tools expect it."""
@@ -43,7 +44,8 @@ class Template:
     process, region
         Which.
     nominal, up, down
-        One-dimensional :class:`hist.Hist` with ``Weight`` storage. Data have no ``up`` and ``down``.
+        One-dimensional :class:`hist.Hist` with ``Weight`` storage. Data have no ``up`` and ``down``, whose
+        ``label`` says what they are.
     """
 
     process: str
@@ -73,7 +75,7 @@ class Templates:
     quantity, title
         What was filled, and its text for an axis.
     entries
-        One for each process and region; an estimate is in its regions only.
+        One for each process and region; an estimate is in its regions only, data where they were filled.
     """
 
     quantity: str
@@ -118,8 +120,8 @@ class Templates:
         """Write all templates to a ROOT file.
 
         ``region/process``, ``region/process_conservUp``, ``region/process_conservDown`` and
-        ``region/data_obs``, with sums of squared weights, under- and overflow. The file is there as a whole
-        or not at all.
+        ``region/data_obs``, with sums of squared weights, under- and overflow. The title of the attacked ones
+        says what they are. The file is there as a whole or not at all.
 
         Parameters
         ----------
@@ -177,16 +179,11 @@ def make_templates(result: Result, quantity: str, regions: Sequence[str] | None 
         msg = f"there is no region {', '.join(unknown)}; there are {', '.join(result.regions)}"
         raise InputError(msg)
     chosen = result.regions if regions is None else tuple(regions)
-    filled, title = result.hist(quantity), result.title(quantity)
-    absent = {
-        (estimate.name, region)
-        for estimate in result.estimates
-        for region in set(chosen) - set(estimate.regions)
-    }
+    filled, title = result.hist(quantity, regions=chosen), result.title(quantity)
     entries = []
     for region in chosen:
         for process in result.process_names:
-            if (process, region) not in absent:
+            if process in result.simulation or result.has(process, region):
                 variations = VARIATIONS[:1] if process == DATA else VARIATIONS
                 made = [_slice(filled, (process, region, variation), title) for variation in variations]
                 entries.append(Template(process, region, *made))
@@ -197,7 +194,8 @@ def _slice(filled: Any, key: tuple[str, str, str], title: str) -> Any:
     """One-dimensional copy with a labelled axis."""
     axis = copy.copy(filled.axes[3])
     axis.label = title
-    made: Any = Hist(axis, storage=storage.Weight())
+    label = None if key[2] == "nominal" else LABEL
+    made: Any = Hist(axis, storage=storage.Weight(), label=label)
     position = tuple(list(filled.axes[i]).index(label) for i, label in enumerate(key))
     made.view(flow=True)[...] = filled.view(flow=True)[position]
     return made
@@ -221,7 +219,7 @@ def _th1(histogram: Any, title: str) -> Any:
     total = float(variance.sum())
     return identify.to_TH1x(
         None,  # the name is that of the key
-        title,
+        histogram.label or title,
         value,
         float(value.sum()) ** 2 / total if total > 0 else 0.0,  # entries: the effective number of events
         float(inside.sum()),

@@ -87,7 +87,7 @@ EVENTS, RESULTS = Path("example_data"), Path("results")
 EPOCHS = 25
 CHUNKSIZE = 30_000
 LOOK = {
-    "plots": "pictures; start with those of the score",
+    "plots": "pictures; start with overview.png",
     "templates.root": "nominal, conservUp, conservDown, for Combine or cabinetry",
     "verdict.json": "every limit: value and what is left; fooling ratios; coverage",
     "output.coffea": "what the processor returned: coffea.util.load(...)",

@@ -15,6 +15,7 @@ import coffea.util
 import uproot
 from coffea.processor import Runner
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
 from coffea_conserv.report import print_report
@@ -303,7 +304,12 @@ def plot(out: Path, console: Console, result: Any = None) -> list[Path]:
     """
     from coffea_conserv.plotting import save_all  # noqa: PLC0415 -- matplotlib is optional
 
-    with console.status("drawing …"):
-        made: list[Path] = save_all(result or load_result(out), out / "plots")
-    console.print(f"{len(made)} pictures in [bold]{out / 'plots'}[/]")
+    result = result or load_result(out)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures", total=None)
+        made: list[Path] = save_all(
+            result, out / "plots", progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    console.print(f"{len(made)} pictures in [bold]{out / 'plots'}[/]; start with overview.png")
     return made

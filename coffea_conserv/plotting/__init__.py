@@ -6,9 +6,18 @@ Nothing here changes the state of matplotlib: styles hold within a function, and
 
 from __future__ import annotations
 
-from coffea_conserv.plotting.distributions import control_plot, template_plot
+from coffea_conserv.plotting.distributions import control_plot, template_plot, templates_plot
 from coffea_conserv.plotting.files import save_all
 from coffea_conserv.plotting.matrices import correlation_plot
-from coffea_conserv.plotting.usage import limits_plot
+from coffea_conserv.plotting.overview import overview_plot
+from coffea_conserv.plotting.tables import limits_plot
 
-__all__ = ("control_plot", "correlation_plot", "limits_plot", "save_all", "template_plot")
+__all__ = (
+    "control_plot",
+    "correlation_plot",
+    "limits_plot",
+    "overview_plot",
+    "save_all",
+    "template_plot",
+    "templates_plot",
+)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import mplhep
 import numpy as np
 from matplotlib.patheffects import Stroke, withStroke
 
+from coffea_conserv.errors import InputError
 from coffea_conserv.groups import DATA
+from coffea_conserv.plotting.contents import Contents, contents
 from coffea_conserv.plotting.style import (
     ATTACKED,
     FILLS,
+    LEGEND,
     STATUS,
     Floats,
     frame,
+    head,
     headroom,
+    legend_above,
+    new_figure,
     ratio,
     ratio_range,
+    steps,
     style,
     two_panels,
 )
@@ -30,41 +35,10 @@ if TYPE_CHECKING:
 
     from coffea_conserv.result import Result
 
-__all__ = ("control_plot", "template_plot")
+__all__ = ("control_plot", "draw_ratios", "template_plot", "templates_plot")
 
 _BAND = {"color": "#555555", "alpha": 0.35, "linewidth": 0}
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """Contents and variances by process and variation, without flow bins."""
-
-    edges: Floats
-    value: dict[tuple[str, str], Floats]
-    variance: dict[tuple[str, str], Floats]
-
-    def total(self, names: tuple[str, ...], variation: str) -> Floats:
-        total: Floats = np.sum([self.value[name, variation] for name in names], axis=0)
-        return total
-
-    def error(self, names: tuple[str, ...], variation: str) -> Floats:
-        error: Floats = np.sqrt(np.sum([self.variance[name, variation] for name in names], axis=0))
-        return error
-
-
-def _contents(result: Result, quantity: str, region: str) -> _Contents:
-    value, variance = {}, {}
-    entries = result.templates(quantity, regions=[region]).entries
-    for entry in entries:
-        for variation, histogram in zip(("nominal", *ATTACKED), _triple(entry), strict=True):
-            if histogram is not None:
-                value[entry.process, variation] = np.asarray(histogram.values(), dtype=np.float64)
-                variance[entry.process, variation] = np.asarray(histogram.variances(), dtype=np.float64)
-    return _Contents(np.asarray(result.axis(quantity).edges, dtype=np.float64), value, variance)
-
-
-def _triple(entry: Any) -> tuple[Any, Any, Any]:
-    return entry.nominal, entry.up, entry.down
+_STAT = "nominal, stat. error"
 
 
 def control_plot(
@@ -79,7 +53,7 @@ def control_plot(
     quantity
         Feature, watched quantity or ``score``.
     region
-        Which region. Without data, points are left out.
+        Which region. Where there are no data, points are left out.
     log
         Whether the contents are on a logarithmic axis.
     label
@@ -91,63 +65,120 @@ def control_plot(
         Contents above; below, data and attacked totals over the nominal total with its statistical error.
         Under- and overflow are not shown.
     """
-    filled = _contents(result, quantity, region)
-    names = tuple(name for name, variation in filled.value if variation == "nominal" and name != DATA)
+    filled = contents(result, quantity, region)
     with style():
-        figure, main, lower = two_panels(result.title(quantity), filled.edges)
-        order = sorted(names, key=lambda name: float(filled.value[name, "nominal"].sum()))
-        colours = dict(zip(result.process_names, FILLS * len(result.process_names), strict=False))
-        stack = [filled.value[name, "nominal"] for name in order]
-        mplhep.histplot(
-            stack,
-            bins=filled.edges,
-            stack=True,
-            histtype="fill",
-            label=order,
-            color=[colours[name] for name in order],
-            ax=main,
-            flow="none",
-        )
-        totals = _draw_totals(main, lower, filled, names)
-        quotient = _draw_data(main, lower, filled, totals["nominal"])
-        _legend(main, order)
-        rows = math.ceil(len(main.get_legend_handles_labels()[1]) / 2)
-        drawn = np.concatenate([*totals.values(), *filled.value.values()])
+        figure = new_figure((8.0, 7.6))
+        main, lower = two_panels(figure, (1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
+        order = _draw_stack(main, result, filled)
+        _draw_totals(main, filled)
+        _draw_data(main, filled)
+        draw_ratios(lower, filled, filled.names, data=True)
+        rows = _legend(main, order)
+        drawn = np.concatenate([*_tops(filled), *filled.value.values()])
         low = float(drawn[drawn > 0].min(initial=np.inf)) if log else float(drawn.min())
-        headroom(main, low, float(drawn.max()), rows=rows, log=log)
-        ratio_range(lower, quotient, *(ratio(total, totals["nominal"]) for total in totals.values()))
-        lower.set_ylabel("Ratio to\nnominal", loc="center")
+        headroom(main, low, float(drawn.max()), share=0.05 + 0.055 * rows, log=log)
         frame(main, label, region)
-        figure.align_ylabels([main, lower])
     return figure
 
 
-def _draw_totals(main: Axes, lower: Axes, filled: _Contents, names: tuple[str, ...]) -> dict[str, Floats]:
-    """Draw nominal with its statistical error and the attacked totals; return all three."""
-    nominal, error = filled.total(names, "nominal"), filled.error(names, "nominal")
-    totals = {"nominal": nominal}
-    _band(main, filled.edges, nominal, error, label="nominal, stat. error")
-    _band(lower, filled.edges, ratio(nominal, nominal), ratio(error, nominal))
-    main.stairs(nominal, filled.edges, color="black", linewidth=1.0, baseline=None)
+def _tops(filled: Contents) -> list[Floats]:
+    """Upper ends of everything that is drawn."""
+    names = filled.names
+    tops = [filled.total(names, variation) for variation in ("nominal", *ATTACKED)]
+    tops[0] = tops[0] + filled.error(names, "nominal")
+    return tops if filled.data is None else [*tops, filled.data[0] + filled.data[1]]
+
+
+def _draw_stack(axes: Axes, result: Result, filled: Contents) -> list[str]:
+    """Draw the processes on each other, the largest on top; return their names from below."""
+    order = sorted(filled.names, key=lambda name: float(filled.value[name, "nominal"].sum()))
+    colours = dict(zip(result.process_names, FILLS * len(result.process_names), strict=False))
+    base = np.zeros(len(filled.edges) - 1)
+    for name in order:
+        top = base + filled.value[name, "nominal"]
+        steps(axes, filled.edges, top, baseline=base, fill=True, color=colours[name], linewidth=0, label=name)
+        base = top
+    return order
+
+
+def _draw_totals(axes: Axes, filled: Contents) -> None:
+    """Draw nominal with its statistical error and the attacked totals."""
+    nominal, error = filled.total(filled.names, "nominal"), filled.error(filled.names, "nominal")
+    _band(axes, filled.edges, nominal, error, label=_STAT)
+    steps(axes, filled.edges, nominal, color="black", linewidth=1.0)
     for variation, look in ATTACKED.items():
-        totals[variation] = filled.total(names, variation)
-        _line(main, filled.edges, totals[variation], look)
-        _line(lower, filled.edges, ratio(totals[variation], nominal), {**look, "label": None})
-    return totals
+        _line(axes, filled.edges, filled.total(filled.names, variation), look)
 
 
-def _draw_data(main: Axes, lower: Axes, filled: _Contents, nominal: Floats) -> Floats:
-    """Draw data with their statistical errors and return the ratios that the panel must show."""
-    if (DATA, "nominal") not in filled.value:
-        return np.ones(1)
-    data, error = filled.value[DATA, "nominal"], np.sqrt(filled.variance[DATA, "nominal"])
-    look = {"histtype": "errorbar", "color": "black", "markersize": 7, "flow": "none"}
-    mplhep.histplot(data, bins=filled.edges, yerr=error, label="data", ax=main, **look)
-    centres = (filled.edges[1:] + filled.edges[:-1]) / 2
-    quotient, spread = ratio(data, nominal), ratio(error, nominal)
-    lower.errorbar(centres, quotient, yerr=spread, fmt="o", color="black", markersize=3.5)
-    # A bin with hardly any data must not set the range of all others.
-    return np.where((spread > 0) & (spread < 0.3), quotient, np.nan)
+def _draw_data(axes: Axes, filled: Contents) -> None:
+    """Draw data with their statistical errors; bins without data have no point."""
+    if filled.data is not None:
+        _points(axes, filled.edges, *filled.data, label="data")
+
+
+def _points(axes: Axes, edges: Floats, values: Floats, errors: Floats, **look: Any) -> None:
+    centres, there = (edges[1:] + edges[:-1]) / 2, errors > 0
+    style_of = {"fmt": "o", "color": "black", "markersize": 4.0, "elinewidth": 1.2, **look}
+    axes.errorbar(centres[there], values[there], yerr=errors[there], **style_of)
+
+
+def draw_ratios(
+    axes: Axes,
+    filled: Contents,
+    names: tuple[str, ...],
+    *,
+    data: bool = False,
+    named: bool = False,
+    paired: dict[str, Floats] | None = None,
+) -> None:
+    """Draw attacked over nominal, with the statistical error of nominal, and choose the range.
+
+    Parameters
+    ----------
+    axes
+        The panel.
+    filled
+        What is drawn.
+    names
+        Processes to sum.
+    data
+        Whether to draw data over nominal, where there are data.
+    named
+        Whether everything gets a name for a legend.
+    paired
+        Variation → error of attacked − nominal, drawn as a band.
+    """
+    nominal = filled.total(names, "nominal")
+    error = ratio(filled.error(names, "nominal"), nominal)
+    parts = []
+    # A bin with hardly any events must not set the range of all others.
+    sure = error < 0.5
+    _band(axes, filled.edges, ratio(nominal, nominal), error, label=_STAT if named else None)
+    for variation, look in ATTACKED.items():
+        quotient = ratio(filled.total(names, variation), nominal)
+        parts.append(quotient[sure])
+        if paired is not None:
+            spread = ratio(paired[variation], nominal)
+            _band(axes, filled.edges, quotient, spread, color=look["color"])
+            parts += [(quotient - spread)[sure], (quotient + spread)[sure]]
+        _line(axes, filled.edges, quotient, look if named else {**look, "label": None})
+    if data and filled.data is not None:
+        quotient, spread = (ratio(part, nominal) for part in filled.data)
+        _points(axes, filled.edges, quotient, spread, markersize=3.5, label="data" if named else None)
+        parts.append(quotient[(spread > 0) & (spread < 0.3)])
+    ratio_range(axes, *parts, error=error)
+    if data and filled.data is not None:
+        _mark_above(axes, filled.edges, quotient)
+
+
+def _mark_above(axes: Axes, edges: Floats, quotient: Floats) -> None:
+    """Mark by a triangle where a point is above the panel, so that it is not taken for an empty bin."""
+    top = axes.get_ylim()[1]
+    centres = (edges[1:] + edges[:-1]) / 2
+    above = np.nan_to_num(quotient) > top
+    if above.any():
+        height = np.full(int(above.sum()), top - 0.04 * (top - axes.get_ylim()[0]))
+        axes.plot(centres[above], height, "^", color="black", markersize=5, clip_on=False)
 
 
 def template_plot(
@@ -170,54 +201,107 @@ def template_plot(
         Templates with statistical errors above, ratios to nominal below. The bands on the ratios of the
         score are the error of the difference, in which events that stay in their bin cancel; they are left
         out for a score of more than 20 bins.
+
+    Raises
+    ------
+    InputError
+        If there is no such template, or if it is that of data.
     """
-    filled = _contents(result, quantity, region)
-    value = {v: filled.total((process,), v) for v in ("nominal", *ATTACKED)}
-    error = {v: filled.error((process,), v) for v in ("nominal", *ATTACKED)}
-    edges, nominal = filled.edges, value["nominal"]
-    paired = quantity == "score" and result.paired_axis.size == len(nominal)
+    filled = contents(result, quantity, region)
+    _check_attacked(filled, process, region)
     with style():
-        figure, main, lower = two_panels(result.title(quantity), edges)
-        _band(main, edges, nominal, error["nominal"], label="nominal, stat. error")
-        _band(lower, edges, ratio(nominal, nominal), ratio(error["nominal"], nominal))
-        main.stairs(nominal, edges, color="black", linewidth=1.2, baseline=None)
-        parts = []
-        for position, (variation, look) in enumerate(ATTACKED.items()):
-            _line(main, edges, value[variation], look)
-            place = edges[:-1] + (0.4 + 0.2 * position) * np.diff(edges)
-            bars = {"fmt": "none", "ecolor": look["color"], "elinewidth": 1.2}
-            main.errorbar(place, value[variation], yerr=error[variation], **bars)
-            quotient = ratio(value[variation], nominal)
-            _line(lower, edges, quotient, {**look, "label": None})
-            parts.append(quotient)
-            if paired:
-                spread = ratio(result.paired_error(process, region, variation), nominal)
-                _band(lower, edges, quotient, spread, color=look["color"])
-                parts += [quotient - spread, quotient + spread]
-        main.legend(loc="upper right", reverse=False)
-        tops = [value[v] + error[v] for v in value]
-        bottoms = [value[v] - error[v] for v in value]
-        headroom(main, float(np.min(bottoms)), float(np.max(tops)), rows=3)
-        ratio_range(lower, *parts)
-        lower.set_ylabel("Ratio to\nnominal", loc="center")
+        figure = new_figure((8.0, 7.6))
+        main, lower = two_panels(figure, (1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
+        _draw_template(result, (main, lower), filled, (process, region, quantity), share=0.25)
+        main.legend(loc="upper right", title=LEGEND)
         frame(main, label, f"{process}, {region}")
-        figure.align_ylabels([main, lower])
     return figure
+
+
+def _check_attacked(filled: Contents, process: str, region: str) -> None:
+    if process not in filled.names:
+        what = "data are never attacked" if process == DATA else f"there is no {process!r} in {region!r}"
+        msg = f"{what}; the templates of region {region!r} are those of {', '.join(filled.names) or 'none'}"
+        raise InputError(msg)
+
+
+def templates_plot(result: Result, region: str, quantity: str = "score", *, label: str = STATUS) -> Figure:
+    """Draw the nominal and attacked templates of all processes of a region beside each other.
+
+    Parameters
+    ----------
+    result
+        The result of a run.
+    region, quantity
+        Which templates.
+    label
+        Status of the picture.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each process with content the two panels of :func:`template_plot`.
+    """
+    filled = contents(result, quantity, region)
+    names = tuple(name for name in filled.names if filled.value[name, "nominal"].any())
+    columns = min(3, max(len(names), 2))
+    rows = max(1, math.ceil(len(names) / columns))
+    wide, high = 5.6, 5.0
+    with style():
+        figure = new_figure((columns * wide, rows * high + 1.0))
+        for position, name in enumerate(names):
+            row, column = divmod(position, columns)
+            box = (column * wide + 1.15, (rows - 1 - row) * high + 0.75, wide - 1.4, high - 1.15)
+            main, lower = two_panels(figure, box, filled.axis, filled.title)
+            _draw_template(result, (main, lower), filled, (name, region, quantity), share=0.04)
+            frame(main, "", name)
+        head(figure, label, region)
+        legend_above(figure, down=0.35, columns=3)
+    return figure
+
+
+def _draw_template(
+    result: Result,
+    panels: tuple[Axes, Axes],
+    filled: Contents,
+    which: tuple[str, str, str],
+    *,
+    share: float,
+) -> None:
+    """Draw the templates of one process into two panels; a share of the upper one is left for a legend."""
+    process, region, quantity = which
+    names, (main, lower), edges = (process,), panels, filled.edges
+    tops, bottoms = [], []
+    for variation in ("nominal", *ATTACKED):
+        value, error = filled.total(names, variation), filled.error(names, variation)
+        tops.append(value + error)
+        bottoms.append(value - error)
+        if variation == "nominal":
+            _band(main, edges, value, error, label=_STAT)
+            steps(main, edges, value, color="black", linewidth=1.2)
+        else:
+            _line(main, edges, value, ATTACKED[variation])
+    paired = None
+    if quantity == "score" and result.paired_axis.size == filled.axis.size:
+        paired = {variation: result.paired_error(process, region, variation) for variation in ATTACKED}
+    draw_ratios(lower, filled, names, paired=paired)
+    headroom(main, float(np.min(bottoms)), float(np.max(tops)), share=share)
 
 
 def _line(axes: Axes, edges: Floats, values: Floats, look: dict[str, Any]) -> None:
     # A white rim keeps the line visible on every fill.
     rim: list[Stroke] = [withStroke(linewidth=3.4, foreground="white")]
-    axes.stairs(values, edges, baseline=None, linewidth=1.8, path_effects=rim, **look)
+    steps(axes, edges, values, linewidth=1.8, path_effects=rim, **look)
 
 
 def _band(axes: Axes, edges: Floats, centre: Floats, error: Floats, **look: Any) -> None:
-    axes.stairs(centre + error, edges, baseline=centre - error, fill=True, **{**_BAND, **look})
+    steps(axes, edges, centre + error, baseline=centre - error, fill=True, **{**_BAND, **look})
 
 
-def _legend(axes: Axes, order: list[str]) -> None:
-    """Legend in two columns: data, then processes from the largest, then lines."""
+def _legend(axes: Axes, order: list[str]) -> int:
+    """Legend in two columns: data, then processes from the largest, then lines. Return its rows."""
     handles, labels = axes.get_legend_handles_labels()
     ranks = {"data": -1, **{name: position for position, name in enumerate(reversed(order))}}
     pairs = sorted(zip(handles, labels, strict=True), key=lambda pair: ranks.get(pair[1], len(ranks)))
-    axes.legend(*zip(*pairs, strict=True), loc="upper right", ncols=2, columnspacing=1.2)
+    axes.legend(*zip(*pairs, strict=True), loc="upper right", ncols=2, columnspacing=1.2, title=LEGEND)
+    return 1 + math.ceil(len(pairs) / 2)

@@ -1,0 +1,163 @@
+"""Numbers by group and region as tables of colours: used limits and fooling ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+
+from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
+from coffea_conserv.report import usage, worst_limits
+from coffea_conserv.templates import LABEL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from coffea_conserv.result import Result
+
+__all__ = ("Cells", "fooling_cells", "limit_cells", "limits_plot")
+
+_CELL = (1.3, 0.52)
+"""Smallest width, and height of a cell in inches."""
+
+_LETTER = 0.105
+"""Width in inches of a letter in the names of rows and columns."""
+
+_WIDEST = 3.1
+"""Width in inches that the title of a table needs."""
+
+_GAP = 0.3
+"""Inches between both tables."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a table for each direction of the attack.
+
+    Parameters
+    ----------
+    columns
+        Regions.
+    cells
+        (row, region, variation) → how dark a cell is, 0 … 1 and above 1 for an alarm, and its text.
+    """
+
+    columns: tuple[str, ...]
+    cells: Mapping[tuple[str, str, str], tuple[float, str]]
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the rows in their order."""
+        return list(dict.fromkeys(row for row, _, _ in self.cells))
+
+    @property
+    def margin(self) -> float:
+        """Inches that the names of the rows need."""
+        return 0.4 + _LETTER * max((len(row) for row in self.rows), default=4)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of one table in inches."""
+        wide = max([_CELL[0], *(0.2 + _LETTER * len(name) for name in self.columns)])
+        return max(wide * len(self.columns), _WIDEST), _CELL[1] * max(len(self.rows), 1)
+
+    @property
+    def width(self) -> float:
+        """Inches that both tables need."""
+        return self.margin + 2 * self.size[0] + _GAP + 0.15
+
+    def draw(self, figure: Figure, bottom: float) -> None:
+        """Draw both tables beside each other in the middle, their lower edge at some height in inches."""
+        wide, high = self.size
+        left = self.margin + (figure.get_figwidth() - self.width) / 2
+        for position, variation in enumerate(ATTACKED):
+            axes = add_panel(figure, (left + position * (wide + _GAP), bottom, wide, high))
+            self._fill(axes, variation)
+            names = self.rows if position == 0 else [""] * len(self.rows)
+            axes.set_yticks(range(len(self.rows)), names)
+            axes.set_xticks(range(len(self.columns)), self.columns)
+            axes.tick_params(which="both", top=False, right=False, left=False, bottom=False, labelsize=12)
+            axes.minorticks_off()
+            axes.set_title(ATTACKED[variation]["label"], fontsize=13, color=ATTACKED[variation]["color"])
+
+    def _fill(self, axes: Axes, variation: str) -> None:
+        grid = np.full((max(len(self.rows), 1), max(len(self.columns), 1)), np.nan)
+        for row, name in enumerate(self.rows):
+            for column, region in enumerate(self.columns):
+                if (name, region, variation) in self.cells:
+                    grid[row, column], text = self.cells[name, region, variation]
+                    colour = "white" if grid[row, column] > 0.6 else "black"
+                    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+        shown = colormaps["Blues"](np.nan_to_num(0.85 * np.clip(grid, 0, 1)))
+        shown[np.isnan(grid)] = (0.94, 0.94, 0.94, 1.0)
+        shown[grid > 1] = (0.74, 0.12, 0.0, 1.0)
+        axes.imshow(shown, aspect="auto")
+        for place in range(1, grid.shape[0]):
+            axes.axhline(place - 0.5, color="white", linewidth=2)
+        for place in range(1, grid.shape[1]):
+            axes.axvline(place - 0.5, color="white", linewidth=2)
+
+
+def limit_cells(result: Result) -> Cells:
+    """Share of the tightest limit that each group uses, and which one it is."""
+    cells = {}
+    for limit in worst_limits(result):
+        share = usage(limit)
+        used = f"{share:.0%}" if math.isfinite(share) else f"{limit.value:.2g} > 0"
+        name = limit.name.removeprefix("marginal ").removeprefix("watched ")
+        text = f"{used}\n{name}" if share > 0 else used
+        cells[_split(result, limit.group)] = (min(share, 1.0) if limit.passed else 2.0, text)
+    return Cells(result.regions, cells)
+
+
+def _split(result: Result, group: str) -> tuple[str, str, str]:
+    """Take the name of a group apart: the name of a dataset or region may hold a slash as well."""
+    rest, _, variation = group.rpartition("/")
+    fitting = {rest[: -len(region) - 1]: region for region in result.regions if rest.endswith(f"/{region}")}
+    known = {row.name for row in result.fooling}
+    name = next(name for name in fitting if name in known)
+    return name, fitting[name], variation
+
+
+def fooling_cells(result: Result) -> Cells:
+    """Fooling ratio of each group with its error, coloured relative to the largest."""
+    largest = max((row.ratio for row in result.fooling if row.ratio > 0), default=1.0)
+    cells = {}
+    for row in result.fooling:
+        if math.isfinite(row.ratio):
+            error = f"\n± {row.error:.1%}" if math.isfinite(row.error) else ""
+            share = min(max(row.ratio / largest, 0.0), 1.0)
+            cells[row.name, row.region, row.variation] = (share, f"{row.ratio:.1%}{error}")
+    return Cells(result.regions, cells)
+
+
+def limits_plot(result: Result, *, label: str = STATUS) -> Figure:
+    """Draw value / limit of the tightest limit of every group as a table of colours.
+
+    Parameters
+    ----------
+    result
+        The result of a run.
+    label
+        Status of the picture.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each direction a panel with a row for each dataset and process and a column for each region. A
+        cell gives the share of the limit that is used and which one it is; broken limits are red.
+    """
+    table = limit_cells(result)
+    broken = len(result.verdict.broken)
+    verdict = f"{broken} limit(s) broken" if broken else "all limits kept"
+    with style():
+        figure = new_figure((max(table.width, 9.0), table.size[1] + 1.9))
+        table.draw(figure, 0.9)
+        head(figure, label, "used share of the tightest limit", right=verdict)
+        figure.text(0.5, 0.15 / figure.get_figheight(), f"attacked: {LABEL}", ha="center", fontsize=12)
+    return figure
