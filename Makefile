@@ -35,7 +35,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@true
+	$(BIN)/lint-imports
 
 benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=

@@ -30,12 +30,12 @@ class Fooling:
     region, variation
         Where, and in which direction.
     ratio
-        Weight of the events that crossed the working point over the weight on the side that was attacked.
+        Σ|w| of the events that crossed the working point over Σ|w| on the side that was attacked.
     error
         Error of the ratio from a delete-one jackknife over chunks, within each dataset. ``nan`` where a
         dataset has a single chunk.
     returned
-        Weight of the events that crossed in the other direction over the weight on the other side.
+        Σ|w| of the events that crossed in the other direction over Σ|w| on the other side.
     net
         Net weight that crossed, over all weight of the group.
     score_shift
@@ -159,7 +159,7 @@ def fooling_of(
         ratio=_ratio(total["crossed"], total["start"]),
         error=jackknife([stratum[:, [start, crossed]] for stratum in strata]) if strata else math.nan,
         returned=_ratio(total["returned"], total["other"]),
-        net=_ratio(total["crossed"] - total["returned"], total["sum_w"]),
+        net=_ratio(total["net"], total["sum_w"]),
         score_shift=_ratio(total["score"] - total["score_nominal"], total["sum_w"]),
         unattacked_events=int(counts["unattacked_events"]),
         unattacked_share=_ratio(counts["unattacked_abs_w"], counts["sum_abs_w"]),

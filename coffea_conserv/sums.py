@@ -25,10 +25,10 @@ VARIATIONS = ("nominal", "conservUp", "conservDown")
 COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unattacked_abs_w", "moved_events")
 """What :attr:`Sums.counts` holds for each group and variation, in this order."""
 
-FOOLING = ("start", "crossed", "other", "returned", "score_nominal", "score", "sum_w")
-"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the weight on the side
-that is attacked, how much of it crossed the working point, the weight on the other side, how much of it came
-back, the weighted sums of the score before and after, and the sum of weights."""
+FOOLING = ("start", "crossed", "other", "returned", "net", "score_nominal", "score", "sum_w")
+"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the absolute weight on the
+side that is attacked, how much of it crossed the working point, the same of the other side and of what came
+back; with signs, the weight that crossed in net, sums of the score before and after, and the sum of weights."""
 
 PAIRED_BINS = 20
 
@@ -221,11 +221,14 @@ def _fooling(
     sign = 1.0 if variation == "conservUp" else -1.0
     before = sign * (nominal - sample.score_side) <= 0
     after = sign * (attacked - sample.score_side) <= 0
+    crossed, returned = before & ~after, ~before & after
+    size = np.abs(weight)
     sums = (
-        weight[before].sum(),
-        weight[before & ~after].sum(),
-        weight[~before].sum(),
-        weight[~before & after].sum(),
+        size[before].sum(),
+        size[crossed].sum(),
+        size[~before].sum(),
+        size[returned].sum(),
+        weight[crossed].sum() - weight[returned].sum(),
         (weight * nominal).sum(),
         (weight * attacked).sum(),
         weight.sum(),

@@ -95,6 +95,16 @@ def test_known_fooling_ratio():
     assert (down.ratio, down.returned) == (pytest.approx(4 / 12), 0)
 
 
+def test_negative_weights_count_with_their_size_in_ratios_and_with_their_sign_in_net():
+    """A ratio stays a share, between 0 and 1, whatever the signs; what moves between bins has a sign."""
+    weight = [3, -2, 4, -1]
+    sums = summed(scored([0.1, 0.4, 0.45, 0.9], [0.7, 0.7, 0.3, 0.2], [0.1, 0.2, 0.2, 0.9], weight))
+    up = fooling_of(sums, ("W", "dataset"), ["W"], "signal", "conservUp")
+    assert up.ratio == pytest.approx((3 + 2) / (3 + 2 + 4))
+    assert up.returned == pytest.approx(1.0)
+    assert up.net == pytest.approx((3 - 2 + 1) / 4)
+
+
 def test_datasets_are_summed_before_dividing():
     """The ratio of a process is that of the sums, its error has one stratum for each dataset."""
     rng = np.random.default_rng(4)

@@ -43,7 +43,7 @@ class Attacked:
     fooled
         Events that crossed the working point in the direction of the attack, shape (events,).
     fooling_ratio
-        Weight of the fooled events over the weight of those that were on the other side.
+        Σ|w| of the fooled events over Σ|w| of those that were on the other side.
     unattacked
         Events that stayed nominal because their group is too small or could not be moved, shape (events,).
     verdict
@@ -171,10 +171,11 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     outcome = perturb(batch, task, models, direction, seed, where)
     attacked = scores(batch, models, outcome.x, where)
     fooled = before & (sign * (attacked - working_point) > 0)
-    start = batch.weight[before & (batch.group >= 0)].sum()
-    ratio = float(batch.weight[fooled].sum() / start) if start > 0 else 0.0
+    size = np.abs(batch.weight)
+    start = size[before & (batch.group >= 0)].sum()
+    ratio = float(size[fooled].sum() / start) if start > 0 else 0.0
     return Attacked(
-        _like(outcome.x, x),
+        _like(outcome.x, matrix, x),
         nominal,
         attacked,
         fooled,
@@ -246,8 +247,27 @@ def _batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models
     return Batch(matrix, weight, group, folds, columns)
 
 
-def _like(array: NDArray[np.float32], given: Any) -> Any:
-    """Same kind as what was given."""
+def _like(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: Any) -> Any:
+    """Attacked features in the kind and precision that was given; what did not move is the same bit by bit."""
     if isinstance(given, torch.Tensor):
-        return torch.from_numpy(array).to(device=given.device, dtype=given.dtype)
-    return array.astype(np.asarray(given).dtype, copy=False)
+        array = _restored(moved, nominal, given.detach().cpu().numpy())
+        return torch.from_numpy(array).to(given.device)
+    return _restored(moved, nominal, np.asarray(given))
+
+
+def _restored(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: NDArray[Any]) -> NDArray[Any]:
+    """Replace single-precision values by the given ones that they were rounded from."""
+    if given.dtype == np.float32:
+        return moved
+    restored = given.copy()
+    for j in range(given.shape[1]):
+        rows = np.flatnonzero((moved[:, j] != nominal[:, j]) & ~np.isnan(nominal[:, j]))
+        donors = np.argsort(nominal[:, j], kind="stable")
+        among = donors[np.isin(donors, rows)]
+        into = rows[np.argsort(moved[rows, j], kind="stable")]
+        if np.array_equal(moved[into, j], nominal[among, j]):  # a permutation stays one
+            restored[into, j] = given[among, j]
+        else:
+            place = np.searchsorted(nominal[donors, j], moved[rows, j])
+            restored[rows, j] = given[donors[place], j]
+    return restored

@@ -78,7 +78,12 @@ class Limits:
     good
         Pairs whose correlation is defined, without the diagonal, same shape.
     correlation
-        Largest Frobenius norm of the change of the correlation matrix, shape (groups,).
+        Largest norm of :meth:`shift`, shape (groups,).
+    origin
+        Nominal sums.
+    drift
+        Weights of changes of means in :meth:`shift`, shape (features,): features that are present in the
+        same events share one. ``None`` if means do not matter or do not change.
     reference
         Nominal content of the tables, shape (groups, tables, bins).
     table
@@ -93,11 +98,27 @@ class Limits:
     nominal: Tensor
     good: Tensor
     correlation: Tensor
+    origin: Totals
+    drift: Tensor | None
     reference: Tensor
     table: Tensor
     kind: Tensor
     events: Tensor
     total: Tensor
+
+    def shift(self, totals: Totals) -> Tensor:
+        """Change of the correlation matrix and of the means behind it, shape (groups, features, columns).
+
+        Samples that are merged keep their correlations only if they keep the means of z and z² too, over the
+        events in which the other feature is present. Where these can change, they follow in two more blocks;
+        as a product with 1 a mean counts twice, like any entry of a symmetric matrix of moments.
+        """
+        shift = correlations(totals, self.weight, self.good) - self.nominal
+        if self.drift is None:
+            return shift
+        before, after = (means(sums, self.weight) for sums in (self.origin, totals))
+        first, second = (self.drift * (new - old) for old, new in zip(before, after, strict=True))
+        return torch.cat([shift, math.sqrt(2) * first, second], dim=2)
 
     def sizes(self) -> Tensor:
         """Sums of weights in the bins of each table, shape (groups, tables, 1)."""
@@ -121,7 +142,7 @@ class Prices:
     Parameters
     ----------
     correlation
-        Of entries of the correlation matrix, shape (groups, features, features).
+        Of entries of :meth:`Limits.shift`, shape (groups, features, columns).
     tables
         Of deviations / √(scale · size), shape (groups, tables, bins).
     """
@@ -160,7 +181,7 @@ class Room:
         """
         limits = self.limits
         rho = stiffness[:, 0, None, None]
-        v = correlations(totals, limits.weight, limits.good) - limits.nominal + multipliers.correlation / rho
+        v = limits.shift(totals) + multipliers.correlation / rho
         correlation = rho * _outside(v, self.full * limits.correlation[:, None, None], (1, 2))
         if not limits.kind.numel():
             return Prices(correlation, multipliers.tables)
@@ -180,6 +201,12 @@ def penalty(prices: Prices, stiffness: Tensor) -> Tensor:
     squares = torch.stack([(prices.correlation**2).sum((1, 2)), (prices.tables**2).sum((1, 2))], dim=1)
     total: Tensor = (squares / (2 * stiffness)).sum(1)
     return total
+
+
+def means(totals: Totals, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of z_j and of z_j² over events in which k is present too, shape (groups, features, features)."""
+    weight = weight.clamp(min=_TINY)
+    return totals.first / weight, totals.second / weight
 
 
 def variances(totals: Totals, weight: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,8 +237,9 @@ def defined(totals: Totals, weight: Tensor) -> Tensor:
 
 def used(limits: Limits, totals: Totals) -> Tensor:
     """Share of every limit that is used, shape (groups, 1 + tables), correlation first; 1 is full."""
-    shift = correlations(totals, limits.weight, limits.good) - limits.nominal
-    share: Tensor = torch.linalg.vector_norm(shift, dim=(1, 2)) / limits.correlation.clamp(min=1e-12)
+    share: Tensor = torch.linalg.vector_norm(limits.shift(totals), dim=(1, 2)) / limits.correlation.clamp(
+        min=1e-12
+    )
     if not limits.kind.numel():
         return share[:, None]
     before, after = limits.reference[..., :-1], totals.content[..., :-1]

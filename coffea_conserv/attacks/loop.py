@@ -11,16 +11,28 @@ from torch import Tensor
 from coffea_conserv.attacks.limits import used
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.state import State
-from coffea_conserv.attacks.transport import Run, Transport
 
-__all__ = ("Best", "solve")
+__all__ = ("Best", "Solver", "Stepper", "solve")
 
 
 class Stepper(Protocol):
-    """What the loop needs of a solver that is bound to a problem."""
+    """A solver that is bound to a problem."""
+
+    def init(self) -> State:
+        """Start from the nominal events."""
 
     def step(self, state: State) -> State:
-        """Make one step."""
+        """Make one step; the given state stays as it is."""
+
+    def done(self, state: State) -> bool:
+        """Whether no more step is worth while."""
+
+
+class Solver(Protocol):
+    """Settings of a solver: a frozen value with a readable ``repr``, which goes into the configuration."""
+
+    def bind(self, problem: Problem, seed: int) -> Stepper:
+        """Prepare to solve a problem; all randomness comes from the seed."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +54,19 @@ class Best:
     found: Tensor
 
 
-def solve(problem: Problem, settings: Transport, seed: int) -> Best:
+def solve(problem: Problem, solver: Solver, seed: int) -> Best:
     """Solve all groups of a problem together.
 
     Parameters
     ----------
     problem
         Events and limits.
-    settings
-        The solver.
+    solver
+        How to solve it.
     seed
         Of the random generator; the same seed gives the same answer on the same kind of device.
     """
-    run = Run(problem, settings, seed)
+    run = solver.bind(problem, seed)
     state = run.init()
     best = Best(problem.x, _value(problem, state), torch.zeros_like(problem.limits.total, dtype=torch.long))
     while not run.done(state):

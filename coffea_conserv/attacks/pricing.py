@@ -5,6 +5,7 @@ A change touches one row of the sums of its group: those of its feature with eve
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -95,12 +96,16 @@ def _rows(limits: Limits, totals: Totals, price: Tensor) -> _Rows:
     mean, variance = variances(totals, limits.weight, limits.good)
     n = torch.where(limits.good, limits.weight, 1.0)
     unit = torch.where(limits.good, 1 / (n * torch.sqrt(variance * variance.transpose(1, 2))), 0.0)
-    share = 2 * price * limits.total[:, None, None]
+    d, total = len(n[0]), limits.total[:, None, None]
+    share = 2 * price[..., :d] * total
     r = correlations(totals, limits.weight, limits.good)
     cross = share * unit
     second = -torch.where(limits.good, share * r / (2 * variance * n), 0.0)
     first = -cross * mean.transpose(1, 2) - 2 * second * mean
-    d = price.shape[-1]
+    if limits.drift is not None:
+        own = limits.drift * total / limits.weight.clamp(min=1e-9)
+        first = first + math.sqrt(2) * own * price[..., d : 2 * d]
+        second = second + own * price[..., 2 * d :]
     return _Rows(*(part.reshape(-1, d) for part in (cross, first, second, unit)))
 
 

@@ -27,6 +27,10 @@ Booleans = NDArray[np.bool_]
 
 MOST_STRATA = 100
 SMALLEST_STRATUM = 50
+DRIFT = 0.3
+"""Weight of changes of means beside changes of correlations, where samples are to be merged: with 0.1 the
+datasets of W + jets just keep the correlation limit together, with 0.3 they use half of it."""
+
 CHUNK_SHARE = 0.3
 """Share of the limit that varying weights may use up in one chunk. The floor falls as chunks are merged while
 deviations in one direction do not, so a chunk leaves room."""
@@ -197,6 +201,15 @@ def _strata(weight: Floats) -> Integers:
     return np.asarray((order * count // len(weight)).astype(np.int64))
 
 
+def _drift(there: Tensor) -> Tensor:
+    """Weights of features, so that those which are present in the same events count together as one."""
+    present = there.double()
+    both = present.T @ present
+    own = both.diagonal()
+    together = (both == own[:, None]) & (both == own[None, :])
+    return DRIFT / torch.sqrt(together.sum(0).double())
+
+
 class _Room:
     """How far the groups of a batch may move, in the solver's terms."""
 
@@ -209,6 +222,7 @@ class _Room:
         net, total = np.bincount(atom, weight, size), np.bincount(atom, np.abs(weight), size)
         share = np.divide(net, total, out=np.zeros(size), where=total > 0)
         self.share = share[atom[np.unique(sample.group, return_index=True)[1]]]
+        self.drifts = task.composes and not (sample.even and not _copies(task))
         absolute = np.abs(weight)
         sums, squares = (np.bincount(sample.group, w, count) for w in (absolute, absolute**2))
         self.effective = [
@@ -265,6 +279,8 @@ def _limits(
         nominal=nominal,
         good=good,
         correlation=torch.as_tensor(room.correlation(nominal), device=device),
+        origin=totals,
+        drift=_drift(there) if room.drifts else None,
         reference=content,
         table=torch.as_tensor(allowed, device=device),
         kind=torch.tensor(kinds, dtype=torch.long, device=device),

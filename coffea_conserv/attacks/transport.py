@@ -56,7 +56,7 @@ class Transport:
         Share of the steps after which limits that are still broken get stiffer in every step.
     """
 
-    steps: int = 200
+    steps: int = 150
     rounds: int = 8
     slope: tuple[float, float] = (0.1, 10.0)
     stiffness: float = 3.0
@@ -64,6 +64,10 @@ class Transport:
     full: float = 0.95
     edge: float = 0.8
     landing: float = 0.5
+
+    def bind(self, problem: Problem, seed: int) -> Run:
+        """Prepare to solve a problem."""
+        return Run(problem, self, seed)
 
     def steepness(self, step: int) -> float:
         """Slope of the gain at a step."""
@@ -86,7 +90,9 @@ class Run:
         """Start from the nominal events."""
         problem, group = self.problem, self.problem.group
         z = standard(problem.x, problem.there, problem.mean[group], problem.spread[group])
-        free = Prices(torch.zeros_like(self.limits.nominal), torch.zeros_like(self.limits.reference))
+        free = Prices(
+            torch.zeros_like(self.limits.shift(problem.totals)), torch.zeros_like(self.limits.reference)
+        )
         logit = problem.logit(problem.x, torch.arange(len(group), device=group.device))
         return State(problem.x, z, logit, problem.cells, problem.totals, free, self.stiffness, 0)
 

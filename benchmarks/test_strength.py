@@ -1,0 +1,75 @@
+"""How much is fooled, against what is possible, and how fast."""
+
+from __future__ import annotations
+
+import pytest
+from problems import data_folder, donut, htautau, shifted, stripe, timed, unit
+
+from coffea_conserv import Budget, attack
+from coffea_conserv.attacks.bounds import fooling_bound
+from coffea_conserv.attacks.transport import Transport
+
+needs_data = pytest.mark.skipif(data_folder() is None, reason="COFFEA_CONSERV_DATA is not set")
+
+
+def measured(benchmark, problem, budget, solver, events=None):
+    """Attack a sample, with the benchmark's own clock beside the median of repeated runs."""
+    x = problem.x[:events]
+
+    def call():
+        return attack(
+            x, problem.model, problem.features, budget=budget, solver=solver, target="correct", seed=1
+        )
+
+    benchmark.pedantic(call, rounds=1, warmup_rounds=1)
+    result, seconds = timed(call)
+    assert result.verdict.passed
+    shift = next(limit.value for limit in result.verdict.limits if limit.name == "correlation")
+    return {
+        "N": len(x),
+        "fooled": f"{result.fooling_ratio:.1%}",
+        "shift": f"{shift:.4f}",
+        "events/s": f"{len(x) / seconds:,.0f}",
+        "units": f"{seconds / unit(problem.model, x):,.0f}",
+    }, result
+
+
+@pytest.mark.parametrize("steps", [20, 40, 150])
+@pytest.mark.parametrize("band", [0.0, 0.05, 0.1])
+def test_donut(benchmark, row, band, steps):
+    """The donut at correlation 0.006 against its linear programme."""
+    problem = donut()
+    budget = Budget(band=band, correlation=0.006)
+    found, result = measured(benchmark, problem, budget, Transport(steps=steps), 20_000)
+    bound = fooling_bound(problem.x[:20_000], problem.model, problem.features, band=band, cells=180)
+    share = {"of inner": result.fooling_ratio / bound.inner, "of outer": result.fooling_ratio / bound.outer}
+    row("donut", band=band, steps=steps, **found, **{name: f"{value:.1%}" for name, value in share.items()})
+
+
+@pytest.mark.parametrize("limit", [0.0005, 0.006, 0.05])
+def test_stripe(benchmark, row, limit):
+    """The stripe, where the correlation limit bites, against its linear programme."""
+    problem = stripe()
+    found, result = measured(benchmark, problem, Budget(rms=0.0, correlation=limit), Transport(), 20_000)
+    bound = fooling_bound(problem.x[:20_000], problem.model, problem.features, correlation=limit, cells=180)
+    row("stripe", limit=limit, **found, **{"of outer": f"{result.fooling_ratio / bound.outer:.1%}"})
+
+
+@needs_data
+@pytest.mark.parametrize("steps", [40, 150, 600])
+@pytest.mark.parametrize("limits", [(0.0, 0.006), (0.05, 0.006), (0.0, 0.05)])
+def test_htautau(benchmark, row, limits, steps):
+    """Ten features of H → ττ that move independently."""
+    marginal, correlation = limits
+    found, _ = measured(
+        benchmark, htautau(), Budget(rms=marginal, correlation=correlation), Transport(steps=steps)
+    )
+    row("H to tau tau, ten independent features", rms=marginal, correlation=correlation, steps=steps, **found)
+
+
+@pytest.mark.parametrize("steps", [40, 150, 600])
+def test_shifted_gaussians(benchmark, row, steps):
+    """Ten correlated features with shifted means, for which an almost linear model leaves little room."""
+    problem = shifted()
+    found, _ = measured(benchmark, problem, Budget(rms=0.0, correlation=0.006), Transport(steps=steps), 6000)
+    row("ten shifted Gaussians", accuracy=f"{problem.accuracy:.3f}", steps=steps, **found)
