@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
 
-__all__ = ("to_columns", "to_masks", "to_numpy")
+__all__ = ("to_columns", "to_context", "to_folds", "to_masks", "to_numpy", "to_weights")
 
 
 def to_numpy(name: str, values: Any) -> NDArray[Any]:
@@ -73,19 +73,31 @@ def _flat(name: str, values: Any) -> Any:
 
 
 def to_columns(columns: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Copy the named columns of a dict or of a record array.
+    """Copy the named columns of a dict, a table or a record array of awkward or NumPy.
 
     Raises
     ------
     InputError
         If one is missing.
     """
-    fields = list(columns.fields) if isinstance(columns, ak.Array) else list(columns)
+    fields = _fields(columns)
     absent = [name for name in names if name not in fields]
     if absent:
         msg = f"missing column(s) {', '.join(absent)}; given are {', '.join(sorted(fields)) or 'none'}"
         raise InputError(msg)
     return {name: to_numpy(f"column {name!r}", columns[name]) for name in names}
+
+
+def _fields(columns: Any) -> list[str]:
+    names: Any = columns
+    if isinstance(columns, ak.Array):
+        names = columns.fields
+    elif isinstance(columns, np.ndarray):
+        names = columns.dtype.names
+        if names is None:
+            msg = f"columns need names: give a dict or a record array, got an array of {columns.dtype}"
+            raise InputError(msg)
+    return [str(name) for name in names]
 
 
 def to_masks(regions: Mapping[str, Any] | None, count: int) -> dict[str, NDArray[np.bool_]]:
@@ -108,3 +120,73 @@ def to_masks(regions: Mapping[str, Any] | None, count: int) -> dict[str, NDArray
             raise InputError(msg)
         masks[name] = mask.astype(np.bool_)
     return masks
+
+
+def to_weights(weight: Any, count: int, dataset: str, *, data: bool) -> NDArray[np.float64]:
+    """Copy the weights of the events; 1 for real data if there are none.
+
+    Raises
+    ------
+    InputError
+        If simulation has none, if the number of events is another one, or if one is NaN or infinite.
+    """
+    if weight is None:
+        if not data:
+            msg = f"dataset {dataset!r}: weight= is needed for simulation; for real data say data=True"
+            raise InputError(msg)
+        return np.ones(count)
+    if hasattr(weight, "weight") and callable(weight.weight):
+        weight = weight.weight()  # coffea's Weights
+    array = to_numpy("weight", weight).astype(np.float64)
+    if array.shape != (count,):
+        msg = f"weight must have one value for each of the {count} events, got shape {array.shape}"
+        raise InputError(msg)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        msg = f"dataset {dataset!r}: {bad} of {count} weights are NaN or infinite; select these events away"
+        raise InputError(msg)
+    return array
+
+
+def to_folds(fold: Any, count: int, models: int) -> NDArray[np.int64] | None:
+    """Copy the fold of each event; ``None`` with a single model.
+
+    Raises
+    ------
+    InputError
+        If several models have none, or if it is not one integer of 0 … models − 1 for each event.
+    """
+    if models == 1:
+        return None
+    if fold is None:
+        msg = f"{models} models need fold=, the fold of each event in 0 … {models - 1}"
+        raise InputError(msg)
+    given = to_numpy("fold", fold)
+    with np.errstate(invalid="ignore"):  # NaN is refused below
+        array = given.astype(np.int64)
+    fits = array.shape == (count,) and bool(((array == given) & (array >= 0) & (array < models)).all())
+    if not fits:
+        msg = f"fold must be one integer in 0 … {models - 1} for each of the {count} events"
+        raise InputError(msg)
+    return array
+
+
+def to_context(
+    context: Mapping[str, Any] | None, count: int, features: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Copy further columns.
+
+    Raises
+    ------
+    InputError
+        If one has the name of a feature, or another number of events.
+    """
+    copies = {name: to_numpy(f"context {name!r}", values) for name, values in (context or {}).items()}
+    for name, array in copies.items():
+        if name in features:
+            msg = f"context {name!r} has the name of a feature, which moves; choose another name"
+            raise InputError(msg)
+        if array.shape != (count,):
+            msg = f"context {name!r} must have one value for each of the {count} events, got {array.shape}"
+            raise InputError(msg)
+    return copies

@@ -16,6 +16,21 @@ from __future__ import annotations
 
 __all__ = ("ConfigurationError", "ConservError", "InputError", "MergeError", "ModelError")
 
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+"""What a function or class of the user raises if something is wrong with it."""
+
 
 class ConservError(Exception):
     """Anything this package refuses."""

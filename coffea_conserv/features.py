@@ -100,6 +100,11 @@ class Watched:
 
     def __post_init__(self) -> None:
         check_axis(self.name, self.axis)
+        if not self.axis.traits.ordered:
+            msg = (
+                f"watch[{self.name!r}]: categories have no order; use hist.axis.Regular, Variable or Integer"
+            )
+            raise ConfigurationError(msg)
         if not callable(self.function):
             msg = f"watch[{self.name!r}]: a function of the features is needed, got {self.function!r}"
             raise ConfigurationError(msg)
@@ -121,9 +126,33 @@ def _title(name: str, label: str, unit: str) -> str:
 
 
 def check_axis(name: str, axis: Any) -> None:
+    """Raise a ConfigurationError unless every number has a bin on the axis."""
     if not name:
         msg = "a feature needs a name"
         raise ConfigurationError(msg)
+    _check_fixed(name, axis)
+    if not _holds_every_number(axis):
+        msg = f"{name!r}: {axis!r} has no bin for every number; use an axis with under- and overflow"
+        raise ConfigurationError(msg)
+
+
+def check_score_axis(axis: Any) -> None:
+    """Raise a ConfigurationError unless every score from 0 to 1 has a bin of its own on the axis."""
+    _check_fixed("score", axis)
+    traits = axis.traits
+    if not traits.continuous or traits.circular:
+        msg = f"'score': {axis!r} has no bins in the score; use hist.axis.Regular or Variable"
+        raise ConfigurationError(msg)
+    below, above = float(axis.edges[0]), float(axis.edges[-1])
+    if not ((traits.underflow or below <= 0) and (traits.overflow or above >= 1)):
+        msg = (
+            f"'score': {axis!r} loses events: scores lie between 0 and 1, and the axis holds {below:g} to "
+            f"{above:g} without under- or overflow; cover 0 to 1, or leave flow=False out"
+        )
+        raise ConfigurationError(msg)
+
+
+def _check_fixed(name: str, axis: Any) -> None:
     if not all(hasattr(axis, part) for part in ("edges", "label", "traits")):
         msg = f"{name!r}: the axis must be one of hist.axis, got {axis!r}"
         raise ConfigurationError(msg)
@@ -132,9 +161,6 @@ def check_axis(name: str, axis: Any) -> None:
         raise ConfigurationError(msg)
     if not np.isfinite(axis.edges).all():
         msg = f"{name!r}: edges must be finite, got {axis.edges}; under- and overflow hold what is beyond"
-        raise ConfigurationError(msg)
-    if not _holds_every_number(axis):
-        msg = f"{name!r}: {axis!r} has no bin for every number; use an axis with under- and overflow"
         raise ConfigurationError(msg)
 
 

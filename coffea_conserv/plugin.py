@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import hist
@@ -15,14 +17,23 @@ import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.api import OBJECTIVES, SOLVERS, check_choice, check_working_point, pick_device
-from coffea_conserv.attacks.batch import Batch, Task, scores, watched_values
+from coffea_conserv.attacks.batch import Batch, Task, check_functions, possible, scores, watched_values
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.model import Handle, check_network, make_handles
+from coffea_conserv.attacks.model import Handle, make_handles
+from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
-from coffea_conserv.columns import to_columns, to_masks, to_numpy
+from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature, Watched, check_features, feature_matrix, make_watched
+from coffea_conserv.features import (
+    Feature,
+    Watched,
+    check_features,
+    check_score_axis,
+    feature_matrix,
+    make_watched,
+)
+from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
 if TYPE_CHECKING:
@@ -55,15 +66,17 @@ class Conserv:
     budget
         Limits that hold in every region of every dataset.
     watch
-        Derived quantity → (torch function of a dict name → tensor, axis).
+        Derived quantity → (torch function of a dict name → tensor, axis). The function computes event by
+        event and leaves its columns as they are; it is tried when the attack is made.
     score
-        Axis of the score, sigmoid(logit).
+        Axis of the score, sigmoid(logit), with a bin for every score from 0 to 1.
     working_point
         Score above which an event counts as signal.
     objective
         ``score``: move the mean score, for templates. ``cross``: cross the working point.
     valid
-        Torch function of a dict name → tensor; returns which events are possible. Attacked events all are.
+        Torch function of a dict name → tensor; returns Booleans, which events are possible. Attacked events
+        all are.
     seed
         Same seed, same chunks: same events.
     solver
@@ -112,34 +125,29 @@ class Conserv:
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, OBJECTIVES)
         check_working_point(self.working_point)
-        if not isinstance(self.budget, Budget):
-            msg = f"budget must be a Budget, got {self.budget!r}"
-            raise ConfigurationError(msg)
+        check_score_axis(self.score)
+        _check_settings(self.budget, self.seed, self.device)
         features = check_features(self.features)
-        solver = self.solver
-        if isinstance(solver, str):
-            check_choice("solver", solver, tuple(SOLVERS))
-            solver = SOLVERS[solver]
         put = object.__setattr__  # a frozen value is completed while it is made
         put(self, "features", features)
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
-        put(self, "solver", solver)
+        put(self, "solver", _solver(self.solver))
         for feature in features:
             if not feature.frozen and not self.budget.frozen:
                 self.budget.marginal(feature.name)
+        examples = _examples(features)
+        check_functions(self._task(), torch.from_numpy(examples))
         put(self, "model", make_handles(self.model))
         put(self, "config", self._hash())
-        _check_models(self.model, features)
+        _check_models(self.model, features, examples)
 
     def _hash(self) -> str:
         """Hash of everything that the output depends on."""
-        parts = [
-            *(handle.digest for handle in self.handles),
-            *(repr((f.name, f.axis, f.frozen, f.missing_values, f.low, f.high)) for f in self.features),
-            *(repr((w.name, w.axis)) for w in self.watched),
-            repr((self.budget, self.score, self.working_point, self.objective, self.seed, self.solver)),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        features = [(f.name, f.axis, f.frozen, f.missing_values, f.low, f.high) for f in self.features]
+        watched = [(w.name, w.axis, w.function) for w in self.watched]
+        settings = (self.score, self.working_point, self.objective, self.seed, repr(self.solver))
+        models = [handle.content for handle in self.handles]
+        return fingerprint(models, features, watched, self.valid, vars(self.budget), settings)[:16]
 
     @property
     def handles(self) -> tuple[Handle, ...]:
@@ -212,11 +220,11 @@ class Conserv:
         dataset, chunk, read = _identity(events, dataset, chunk)
         arrays = to_columns(columns, [feature.name for feature in self.features])
         matrix = feature_matrix(arrays, self.features)
-        masks = to_masks(regions, len(matrix))
-        weights = _weights(weight, len(matrix), (data, dataset))
-        batch = Batch(
-            matrix, weights, _atoms(masks), _folds(fold, len(matrix), len(self.handles)), _extra(context)
-        )
+        count = len(matrix)
+        masks = to_masks(regions, count)
+        weights = to_weights(weight, count, dataset, data=data)
+        folds = to_folds(fold, count, len(self.handles))
+        batch = Batch(matrix, weights, _atoms(masks), folds, to_context(context, count, list(arrays)))
         values, unattacked = self._values(batch, masks, (dataset, chunk), data=data)
         sample = Sample(
             dataset,
@@ -226,7 +234,7 @@ class Conserv:
             values,
             unattacked,
             self.working_point,
-            len(matrix) if read is None else read,
+            count if read is None else read,
             data,
         )
         return fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
@@ -243,6 +251,7 @@ class Conserv:
         _check_regions(masks, values["nominal"]["score"])
         if data:
             return values, unattacked
+        possible(batch, task)  # complains about ``valid`` before anything expensive starts
         for variation, direction in DIRECTIONS.items():
             seed = _seed(self.seed, *origin, direction)
             outcome = perturb(batch, task, models, direction, seed, device)
@@ -305,14 +314,38 @@ class Conserv:
         return make_result(sums, settings, processes=processes, estimates=estimates, asked=asked)
 
 
-def _check_models(handles: tuple[Handle, ...], features: tuple[Feature, ...]) -> None:
-    """Check the models on the client, once for each: a processor is unpickled for every chunk."""
+def _check_settings(budget: Any, seed: Any, device: str) -> None:
+    """Check what has a type and no check of its own."""
+    msg = ""
+    if not isinstance(budget, Budget):
+        msg = f"budget must be a Budget, got {budget!r}"
+    elif isinstance(seed, bool) or not isinstance(seed, Integral):
+        msg = f"seed must be an integer, got {seed!r}"
+    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
+    if msg:
+        raise ConfigurationError(msg)
+
+
+def _solver(solver: Any) -> Transport:
+    if isinstance(solver, Transport):
+        return solver
+    if not isinstance(solver, str):
+        msg = f"solver must be a name or the settings of one, got {solver!r}"
+        raise ConfigurationError(msg)
+    check_choice("solver", solver, tuple(SOLVERS))
+    return SOLVERS[solver]
+
+
+def _check_models(
+    handles: tuple[Handle, ...], features: tuple[Feature, ...], examples: NDArray[np.float32]
+) -> None:
+    """Check the models on the client, each once, however many attacks are made with them."""
     key = ":".join(handle.digest for handle in handles) + str(len(features))
     if key in _checked:
         return
-    device = torch.device("cpu")
-    x = torch.from_numpy(_examples(features))
-    check_network([handle.load(device) for handle in handles], x, [feature.name for feature in features])
+    models = [handle.load(torch.device("cpu")) for handle in handles]
+    check_network(models, torch.from_numpy(examples), [feature.name for feature in features])
     _checked.add(key)
 
 
@@ -336,7 +369,7 @@ def _identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str,
     if dataset is None:
         msg = "no dataset: give events= (their metadata name it) or dataset="
         raise InputError(msg)
-    if chunk is None and "fileuuid" in metadata:
+    if chunk is None and {"fileuuid", "entrystart", "entrystop"} <= set(metadata):
         chunk = f"{metadata['fileuuid']}:{metadata['entrystart']}-{metadata['entrystop']}"
     if chunk is None:
         msg = "no chunk identity: give events= as coffea's Runner hands them out, or chunk="
@@ -347,26 +380,6 @@ def _identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str,
     return str(dataset), str(chunk), read
 
 
-def _weights(weight: Any, count: int, which: tuple[bool, str]) -> NDArray[np.float64]:
-    data, dataset = which
-    if weight is None:
-        if not data:
-            msg = f"dataset {dataset!r}: weight= is needed for simulation; for real data say data=True"
-            raise InputError(msg)
-        return np.ones(count)
-    if hasattr(weight, "weight") and callable(weight.weight):
-        weight = weight.weight()  # coffea's Weights
-    array = to_numpy("weight", weight).astype(np.float64)
-    if array.shape != (count,):
-        msg = f"weight must have one value for each of the {count} events, got shape {array.shape}"
-        raise InputError(msg)
-    bad = int((~np.isfinite(array)).sum())
-    if bad:
-        msg = f"dataset {dataset!r}: {bad} of {count} weights are NaN or infinite; select these events away"
-        raise InputError(msg)
-    return array
-
-
 def _atoms(masks: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.int64]:
     """Events with the same membership in the regions; −1 for events in none."""
     code = np.column_stack(list(masks.values()))
@@ -374,23 +387,6 @@ def _atoms(masks: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     index = np.unique(code, axis=0, return_inverse=True)[1].reshape(-1)
     return np.where(code.any(axis=1), index, -1).astype(np.int64)
-
-
-def _folds(fold: Any, count: int, models: int) -> NDArray[np.int64] | None:
-    if models == 1:
-        return None
-    if fold is None:
-        msg = f"{models} models need fold=, the fold of each event in 0 … {models - 1}"
-        raise InputError(msg)
-    array = to_numpy("fold", fold).astype(np.int64)
-    if array.shape != (count,) or (count and not (array.min() >= 0 and array.max() < models)):
-        msg = f"fold must be one integer in 0 … {models - 1} for each of the {count} events"
-        raise InputError(msg)
-    return array
-
-
-def _extra(context: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
-    return {name: to_numpy(f"context {name!r}", values) for name, values in (context or {}).items()}
 
 
 def _seed(*parts: Any) -> int:

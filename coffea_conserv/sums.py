@@ -26,9 +26,9 @@ COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unatta
 """What :attr:`Sums.counts` holds for each group and variation, in this order."""
 
 FOOLING = ("start", "crossed", "other", "returned", "net", "score_nominal", "score", "sum_w")
-"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the absolute weight on the
-side that is attacked, how much of it crossed the working point, the same of the other side and of what came
-back; with signs, the weight that crossed in net, sums of the score before and after, and the sum of weights."""
+"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the absolute weight on
+the side that is attacked, how much of it crossed the working point, the same of the other side and of what
+came back; with signs, the net weight that crossed, the sums of the score before and after, and of weights."""
 
 PAIRED_BINS = 20
 

@@ -80,15 +80,16 @@ def _client(where: Where) -> Iterator[Any]:
     from distributed import Client, LocalCluster  # noqa: PLC0415 -- optional, and slow to import
 
     if where.client is None:
-        # One thread each: torch and awkward in two threads of one process slow each other down.
-        cluster = LocalCluster(n_workers=where.workers, threads_per_worker=1, dashboard_address=None)
+        # One thread each: torch and awkward in two threads of one process slow each other down. Any free
+        # port, because another cluster on this machine may have the usual one.
+        cluster = LocalCluster(n_workers=where.workers, threads_per_worker=1, dashboard_address=":0")
         with cluster, Client(cluster) as client:
             yield client
         return
     try:
         client = Client(where.client, timeout="20s")
-    except OSError as error:
-        msg = f"no Dask scheduler answers at {where.client}: check the address, or leave it out"
+    except (OSError, ValueError) as error:
+        msg = f"no Dask scheduler answers at {where.client!r}: check the address, or leave it out"
         raise ConfigurationError(msg) from error
     with client:
         _prepare(client)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task, scores
+from coffea_conserv.attacks.batch import Batch, Task, check_functions, possible, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.model import check_network, make_handles
+from coffea_conserv.attacks.model import make_handles
+from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, InputError
@@ -160,9 +161,12 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     where = pick_device(device)
     models = [handle.load(where) for handle in make_handles(model)]
     batch = _batch(matrix, (weights, groups, fold, context), len(models))
-    if len(matrix) > 1:
-        check_network(models, torch.from_numpy(matrix[:64]).to(where), [f.name for f in features])
     task = Task(features, make_watched(watch, features), budget, objective, working_point, valid, settings)
+    if len(matrix) > 1:
+        few = torch.from_numpy(matrix[:64])
+        check_network(models, few.to(where), [f.name for f in features])
+        check_functions(task, few)
+        possible(batch, task)
     nominal = scores(batch, models, matrix, where)
     sign = 1.0 if direction == "signal" else -1.0
     before = sign * (nominal - working_point) <= 0
@@ -248,7 +252,7 @@ def _batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models
 
 
 def _like(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: Any) -> Any:
-    """Attacked features in the kind and precision that was given; what did not move is the same bit by bit."""
+    """Attacked features in the kind and precision that was given; what did not move is unchanged."""
     if isinstance(given, torch.Tensor):
         array = _restored(moved, nominal, given.detach().cpu().numpy())
         return torch.from_numpy(array).to(given.device)

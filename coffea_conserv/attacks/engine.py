@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task, context_of, named
+from coffea_conserv.attacks.batch import Batch, Task, possible
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import solve
-from coffea_conserv.attacks.model import one_thread
+from coffea_conserv.attacks.network import one_thread
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.features import present
 
@@ -93,17 +93,7 @@ def _movable(batch: Batch, task: Task) -> NDArray[np.bool_]:
         low = -np.inf if feature.low is None else feature.low
         high = np.inf if feature.high is None else feature.high
         movable &= ~there | ((column >= low) & (column <= high))
-    if task.valid is not None and len(batch.x):
-        names = [feature.name for feature in task.features]
-        columns = named(
-            torch.from_numpy(batch.x),
-            names,
-            context_of(batch, torch.device("cpu")),
-            torch.arange(len(batch.x)),
-        )
-        with torch.no_grad():
-            movable &= task.valid(columns).numpy().astype(bool)
-    return np.asarray(movable)
+    return np.asarray(movable & possible(batch, task))
 
 
 def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:

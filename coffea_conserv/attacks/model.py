@@ -1,14 +1,16 @@
-"""Models: how one travels to workers, is loaded once per process, and is checked before anything starts."""
+"""Models: how one travels to workers, and is loaded there once per process."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import logging
+import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,18 @@ import cloudpickle
 import torch
 from torch import Tensor, nn
 
-from coffea_conserv.errors import ModelError
+from coffea_conserv.errors import FAILURES, ModelError
+from coffea_conserv.fingerprint import fingerprint
 
-__all__ = ("Handle", "Model", "Network", "check_network", "make_handles", "one_thread")
+__all__ = ("Handle", "Model", "make_handles")
 
 logger = logging.getLogger(__name__)
 
 _cache: dict[tuple[str, str], Callable[[Tensor], Tensor]] = {}
 _lock = threading.Lock()
+
+_UNREADABLE = (*FAILURES, EOFError, pickle.PickleError, zipfile.BadZipFile)
+"""What reading or writing a pickle or a file of torch raises."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,35 @@ class Model:
     state: Any
 
     def build(self) -> nn.Module:
-        """Make the module and load its parameters."""
-        module = self.factory()
+        """Make the module and load its parameters; the global random state stays as it is.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be made, or if the parameters cannot be read or do not fit.
+        """
+        with torch.random.fork_rng(devices=[]):
+            module = self._made()
         state = self.state
         if isinstance(state, str | Path):
-            state = torch.load(state, map_location="cpu", weights_only=True)
-        module.load_state_dict(state)
+            state = _read_state(Path(state))
+        try:
+            module.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            msg = f"Model: these parameters do not fit the module that the factory makes: {error}"
+            raise ModelError(msg) from None
+        return module
+
+    def _made(self) -> nn.Module:
+        module: Any
+        try:
+            module = self.factory()
+        except FAILURES as error:
+            msg = f"Model: the factory {self.factory!r} fails: {type(error).__name__}: {error}"
+            raise ModelError(msg) from _traceable(error)
+        if not isinstance(module, nn.Module):
+            msg = f"Model: the factory must make an nn.Module without arguments, got {module!r}"
+            raise ModelError(msg)
         return module
 
 
@@ -58,16 +87,20 @@ class Handle:
     Parameters
     ----------
     kind
-        ``export`` (torch.export) or ``module`` (pickled ``nn.Module``).
+        ``export`` (torch.export), ``module`` (pickled ``nn.Module``) or ``factory`` (factory and parameters).
     payload
         The bytes.
     digest
-        SHA-256 of the bytes.
+        SHA-256 of the bytes, under which a process keeps the model.
+    content
+        Hash of parameters, attributes and code, which stays the same where the bytes do not: a pickled class
+        of a notebook is another one in every session.
     """
 
     kind: str
-    payload: bytes
+    payload: bytes = field(repr=False)
     digest: str
+    content: str
 
     def load(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Load the model on a device, once per process."""
@@ -79,11 +112,12 @@ class Handle:
 
 
 def _load(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:
-    stream = io.BytesIO(handle.payload)
+    module: Any
     if handle.kind == "export":
-        module = torch.export.load(stream).module()
+        module = torch.export.load(io.BytesIO(handle.payload)).module()
     else:
-        module = cloudpickle.load(stream).eval()
+        made = _undumped(handle.payload)
+        module = (Model(*made).build() if handle.kind == "factory" else made).eval()
     module = module.to(device)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -116,170 +150,109 @@ def _handle(model: Any) -> Handle:
     if isinstance(model, Handle):
         return model
     if isinstance(model, Model):
-        model = model.build()
+        module = model.build().eval()
+        return _handle_of("factory", (model.factory, module.state_dict()), module)
     if isinstance(model, str | Path):
-        kind, payload = "export", _read(Path(model))
-    elif isinstance(model, torch.export.ExportedProgram):
+        return _exported(_read(Path(model)))
+    if isinstance(model, torch.export.ExportedProgram):
         stream = io.BytesIO()
         torch.export.save(model, stream)
-        kind, payload = "export", stream.getvalue()
-    elif isinstance(model, nn.Module):
-        kind, payload = "module", _pickled(model)
-    else:
-        msg = (
-            f"model={model!r} is no model: give the file of torch.export, an nn.Module, "
-            "Model(factory, state), or a list of these, one per fold"
-        )
-        raise ModelError(msg)
-    return Handle(kind, payload, hashlib.sha256(payload).hexdigest())
+        return _exported(stream.getvalue())
+    if isinstance(model, nn.Module):
+        return _pickled(model)
+    msg = (
+        f"model={model!r} is no model: give the file of torch.export, an nn.Module, "
+        "Model(factory, state), or a list of these, one per fold"
+    )
+    raise ModelError(msg)
 
 
-def _pickled(model: nn.Module) -> bytes:
+def _exported(payload: bytes) -> Handle:
+    digest = hashlib.sha256(payload).hexdigest()
+    return Handle("export", payload, digest, digest)
+
+
+def _pickled(model: nn.Module) -> Handle:
     """Pickle a copy on the CPU in evaluation mode; the user's module stays as it is."""
-    copy = cloudpickle.loads(cloudpickle.dumps(model)).cpu().eval()
-    payload: bytes = cloudpickle.dumps(copy)
-    return payload
+    try:
+        copy = _undumped(_dumped(model)).eval()
+    except _UNREADABLE as error:
+        raise _unsendable(model, error) from _traceable(error)
+    for parameter in copy.parameters():
+        parameter.requires_grad_(False)
+    return _handle_of("module", copy, copy)
+
+
+def _handle_of(kind: str, content: Any, module: nn.Module) -> Handle:
+    try:
+        payload = _dumped(content)
+    except _UNREADABLE as error:
+        raise _unsendable(content, error) from _traceable(error)
+    return Handle(kind, payload, hashlib.sha256(payload).hexdigest(), fingerprint(module))
+
+
+def _unsendable(what: Any, error: Exception) -> ModelError:
+    name = "the factory of Model" if isinstance(what, tuple) else type(what).__name__
+    return ModelError(
+        f"{name} cannot be sent to workers: {type(error).__name__}: {error}; give Model(factory, state_dict) "
+        "with an importable factory, or a file of torch.export"
+    )
+
+
+def _dumped(content: Any) -> bytes:
+    """Pickle with torch.save: a plain pickle of tensors holds addresses of memory and is never the same."""
+    stream = io.BytesIO()
+    torch.save(content, stream, pickle_module=cloudpickle)
+    return stream.getvalue()
+
+
+def _undumped(payload: bytes) -> Any:
+    """Read what :func:`_dumped` has written."""
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=False)
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
-        msg = (
-            f"model file {path} does not exist; write it with torch.export.save(torch.export.export(…), path)"
-        )
+    """Read a file of torch.export, as bytes."""
+    remedy = "write it with torch.export.save(torch.export.export(…), path)"
+    payload = _bytes(path, remedy)
+    if not zipfile.is_zipfile(io.BytesIO(payload)):  # torch would log a traceback
+        msg = f"model file {path} is damaged or not one of torch.export; {remedy}"
         raise ModelError(msg)
-    payload = path.read_bytes()
     try:
         torch.export.load(io.BytesIO(payload))
-    except (RuntimeError, ValueError, KeyError, EOFError) as error:
+    except _UNREADABLE as error:
         msg = (
-            f"model file {path} cannot be read by torch.export.load ({error}); save it with torch.export.save"
+            f"model file {path} cannot be read by torch.export.load ({error}); {remedy}, or give "
+            "Model(factory, path) if it holds parameters"
         )
         raise ModelError(msg) from None
     return payload
 
 
-@dataclass(frozen=True)
-class Network:
-    """Model, or models by fold, evaluated in mini-batches.
-
-    Parameters
-    ----------
-    models
-        One model, or one per fold.
-    fold
-        Fold of each event, shape (events,); ``None`` with one model.
-    batch
-        Events per evaluation.
-    """
-
-    models: tuple[Callable[[Tensor], Tensor], ...]
-    fold: Tensor | None
-    batch: int = 16384
-
-    def __call__(self, x: Tensor, event: Tensor) -> Tensor:
-        """Give logits of candidates, shape (candidates,).
-
-        Parameters
-        ----------
-        x
-            Features, shape (candidates, features).
-        event
-            Index of the event of each candidate, which routes it to its fold's model.
-        """
-        if not len(x):
-            return x.new_zeros(0)
-        with torch.set_grad_enabled(x.requires_grad):
-            if self.fold is None or len(self.models) == 1:
-                return self._evaluate(0, x)
-            fold = self.fold[event]
-            logits = x.new_zeros(len(x))
-            for k in range(len(self.models)):
-                of = (fold == k).nonzero()[:, 0]
-                if len(of):
-                    logits = logits.index_copy(0, of, self._evaluate(k, x[of]))
-            return logits
-
-    def _evaluate(self, k: int, x: Tensor) -> Tensor:
-        parts = [_logit(self.models[k], part) for part in torch.split(x, self.batch)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _logit(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return model(x).reshape(-1).to(x.dtype)
-
-
-def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names: Sequence[str]) -> None:
-    """Check shape, determinism, finiteness and gradient of each model on a few events.
-
-    Parameters
-    ----------
-    models
-        The models, as loaded.
-    x
-        A few events, shape (events, features) with at least two events.
-    names
-        Names of the features.
-
-    Raises
-    ------
-    ModelError
-        Naming what is wrong and the remedy.
-    """
-    for k, model in enumerate(models):
-        where = f"model of fold {k}" if len(models) > 1 else "model"
-        logits = _first_call(model, x, where, names)
-        with torch.no_grad():
-            again = model(x)
-        if not torch.equal(torch.nan_to_num(logits), torch.nan_to_num(again)):
-            msg = f"{where} gives two answers for the same events in evaluation mode; make it deterministic"
-            raise ModelError(msg)
-        if not bool(torch.isfinite(logits).all()):
-            count = int((~torch.isfinite(logits)).sum())
-            msg = f"{where} gives NaN or infinity for {count} of {len(x)} events; check its inputs"
-            raise ModelError(msg)
-        _check_gradient(model, x, where)
-
-
-def _first_call(model: Callable[[Tensor], Tensor], x: Tensor, where: str, names: Sequence[str]) -> Tensor:
+def _read_state(path: Path) -> Any:
+    """Read a file of parameters."""
+    remedy = "write it with torch.save(module.state_dict(), path)"
+    stream = io.BytesIO(_bytes(path, remedy))
     try:
-        with torch.no_grad():
-            logits = model(x)
-    except (
-        RuntimeError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AssertionError,
-        torch._dynamo.exc.Unsupported,
-    ) as error:
-        msg = (
-            f"{where} cannot take {len(names)} features ({', '.join(names)}) as a float32 matrix "
-            f"(events, features) of {tuple(x.shape)}: {error}"
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files of other programs; the error below says more
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except _UNREADABLE:
+        msg = f"model file {path} holds no parameters that torch.load(weights_only=True) can read; {remedy}"
         raise ModelError(msg) from None
-    if not isinstance(logits, Tensor) or tuple(logits.shape) not in ((len(x),), (len(x), 1)):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        msg = f"{where} must give one logit per event, shape ({len(x)},) or ({len(x)}, 1), got {shape}"
+
+
+def _bytes(path: Path, remedy: str) -> bytes:
+    if not path.is_file():
+        msg = f"model file {path} does not exist; {remedy}"
         raise ModelError(msg)
-    return logits
-
-
-def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) -> None:
-    leaf = x.clone().requires_grad_(True)
-    with torch.enable_grad():
-        total = model(leaf).sum()
-        gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
-    if gradient is None or not bool(torch.isfinite(gradient).any()):
-        msg = f"{where} has no gradient with respect to its inputs; do not detach or round them inside"
-        raise ModelError(msg)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread while it lasts: small batches are fastest so, and sums have one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"model file {path} cannot be read: {error}"
+        raise ModelError(msg) from None
+
+
+def _traceable(error: Exception) -> Exception | None:
+    """Cause for a traceback, unless coffea would take it for an unreadable file and skip the chunk."""
+    return None if isinstance(error, OSError) else error

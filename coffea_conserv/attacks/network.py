@@ -1,0 +1,178 @@
+"""Loaded models: evaluated in mini-batches, on one thread, and checked before anything starts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coffea_conserv.errors import ModelError
+
+__all__ = ("Network", "check_network", "one_thread")
+
+_REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch._dynamo.exc.Unsupported)
+"""What modules and exported programs raise for inputs that they cannot take."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Model, or models by fold, evaluated in mini-batches.
+
+    Parameters
+    ----------
+    models
+        One model, or one per fold.
+    fold
+        Fold of each event, shape (events,); ``None`` with one model.
+    batch
+        Events per evaluation.
+    """
+
+    models: tuple[Callable[[Tensor], Tensor], ...]
+    fold: Tensor | None
+    batch: int = 16384
+
+    def __call__(self, x: Tensor, event: Tensor) -> Tensor:
+        """Give logits of candidates, shape (candidates,).
+
+        Parameters
+        ----------
+        x
+            Features, shape (candidates, features).
+        event
+            Index of the event of each candidate, which routes it to its fold's model.
+        """
+        if not len(x):
+            return x.new_zeros(0)
+        with torch.set_grad_enabled(x.requires_grad):
+            if self.fold is None or len(self.models) == 1:
+                return self._evaluate(0, x)
+            fold = self.fold[event]
+            logits = x.new_zeros(len(x))
+            for k in range(len(self.models)):
+                of = (fold == k).nonzero()[:, 0]
+                if len(of):
+                    logits = logits.index_copy(0, of, self._evaluate(k, x[of]))
+            return logits
+
+    def _evaluate(self, k: int, x: Tensor) -> Tensor:
+        parts = [_logit(self.models[k], part) for part in torch.split(x, self.batch)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _logit(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return model(x).reshape(-1).to(x.dtype)
+
+
+def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names: Sequence[str]) -> None:
+    """Check shape, determinism, finiteness and gradient of each model on a few events.
+
+    Parameters
+    ----------
+    models
+        The models, as loaded.
+    x
+        A few events, shape (events, features) with at least two events.
+    names
+        Names of the features.
+
+    Raises
+    ------
+    ModelError
+        Naming what is wrong and the remedy.
+    """
+    for k, model in enumerate(models):
+        where = f"model of fold {k}" if len(models) > 1 else "model"
+        logits = _first_call(model, x, where, names)
+        with torch.no_grad():
+            again = model(x)
+        if not torch.equal(torch.nan_to_num(logits), torch.nan_to_num(again)):
+            msg = f"{where} gives two answers for the same events in evaluation mode; make it deterministic"
+            raise ModelError(msg)
+        if not bool(torch.isfinite(logits).all()):
+            count = int((~torch.isfinite(logits)).sum())
+            msg = f"{where} gives NaN or infinity for {count} of {len(x)} events; check its inputs"
+            raise ModelError(msg)
+        _check_alone(model, x, logits, where)
+        _check_gradient(model, x, where)
+
+
+def _first_call(model: Callable[[Tensor], Tensor], x: Tensor, where: str, names: Sequence[str]) -> Tensor:
+    try:
+        with torch.no_grad():
+            logits = model(x)
+    except _REFUSALS as error:
+        msg = (
+            f"{where} cannot take {len(names)} features ({', '.join(names)}) as a float32 matrix "
+            f"(events, features) of {tuple(x.shape)}: {error}"
+        )
+        raise ModelError(msg) from None
+    if not isinstance(logits, Tensor) or tuple(logits.shape) not in ((len(x),), (len(x), 1)):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        msg = f"{where} must give one logit per event, shape ({len(x)},) or ({len(x)}, 1), got {shape}"
+        raise ModelError(msg)
+    return logits
+
+
+def _check_alone(model: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor, where: str) -> None:
+    """Check that the first event has its logit without the others too, as batches have any size."""
+    remedy = "export it in evaluation mode and with a dynamic number of events"
+    try:
+        with torch.no_grad():
+            alone = model(x[:1])
+    except _REFUSALS as error:
+        msg = f"{where} takes {len(x)} events, but not a single one; {remedy}: {error}"
+        raise ModelError(msg) from None
+    if not torch.allclose(alone.reshape(-1), logits.reshape(-1)[:1], rtol=1e-3, atol=1e-4):
+        msg = f"{where} gives an event another logit when other events are beside it; {remedy}"
+        raise ModelError(msg)
+
+
+def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) -> None:
+    leaf = x.clone().requires_grad_(True)
+    with torch.enable_grad():
+        total = model(leaf).sum()
+        gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+    if gradient is None or not bool(torch.isfinite(gradient).any()):
+        msg = f"{where} has no gradient with respect to its inputs; do not detach or round them inside"
+        raise ModelError(msg)
+
+
+class _Threads:
+    """Number of torch threads while some parts of the program want one: theirs nest and overlap."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = self.before = 0
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before = torch.get_num_threads()
+            self.inside += 1
+            torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            torch.set_num_threads(self.before)
+
+
+_threads = _Threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread while it lasts: small batches are fastest so, and sums have one order.
+
+    Threads of Python that are in it at the same time all leave the number that the first one found.
+    """
+    _threads.enter()
+    try:
+        yield
+    finally:
+        _threads.leave()

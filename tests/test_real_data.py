@@ -1,0 +1,199 @@
+"""Both analyses with the attack on real files: counts of the skims, possible events, exact marginals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import uproot
+from coffea.nanoevents import BaseSchema
+from coffea.processor import IterativeExecutor, Runner
+
+from coffea_conserv import Budget
+from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.features import feature_matrix
+from example_analysis.steps import PROCESSES, estimates
+from processors import htautau, htautau_inputs, ttbar_ww, ttbar_ww_inputs
+
+pytestmark = pytest.mark.data
+FEW = Transport(steps=15, rounds=3)
+BUDGET = Budget(rms=0.0, correlation=0.02)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Folder of the real files."""
+    named = os.environ.get("COFFEA_CONSERV_DATA")
+    if not named or not Path(named).is_dir():
+        pytest.skip("COFFEA_CONSERV_DATA does not name a folder of real files")
+    return Path(named)
+
+
+def classifier(kind):
+    """Make a classifier that nobody has trained: limits and possible events do not depend on the model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        made = kind()
+    made.layers[-1].weight.data.mul_(5)
+    return made
+
+
+def run(files, processor, schema):
+    """Run a processor over a fileset in this process."""
+    runner = Runner(IterativeExecutor(status=False), schema=schema, chunksize=100_000)
+    return runner(files, processor, treename="Events")
+
+
+@pytest.fixture(scope="module")
+def skims(folder):
+    """Attack of the small skims and the result."""
+    conserv = htautau_inputs.build_conserv(classifier(htautau_inputs.HiggsClassifier), BUDGET, solver=FEW)
+    files = htautau.fileset(folder, larger=False)
+    output = run(files, htautau.HiggsToTauTau(conserv), BaseSchema)
+    asked = {"Run2012B": 13572, "Run2012C": 21172, "DY": 6971, "TT": 3783, "ggH": 813, "qqH": 1015}
+    result = conserv.result(
+        output["conserv"], processes=PROCESSES["htautau"], estimates=estimates("htautau"), asked=asked
+    )
+    return output, result
+
+
+# --- H → ττ ------------------------------------------------------------------------------------------------
+
+
+def test_data_fill_nominal_only(skims):
+    """Real data are filled with weight 1 and are not attacked; all events of the files were read."""
+    _, result = skims
+    scores = result.hist("score")
+    data = scores[{"process": "data", "region": "wjets"}].values(flow=True)
+    assert data.sum() == data[0].sum() == 4134
+    assert {key[2] for key in result.sums.counts if key[0].startswith("Run")} == {"nominal"}
+    assert not [key for key in result.sums.fooling if key[0].startswith("Run")]
+    complete = {coverage.dataset: coverage.complete for coverage in result.coverage}
+    assert complete == {name: None if name.startswith("W") else True for name in complete}
+    assert len(complete) == 9
+
+
+def test_the_attacked_output_has_the_nominal_counts_of_the_plain_analysis(skims):
+    """Data over simulation in the W region is 4134 / 4212 = 0.98 without QCD, and falls with the jets."""
+    output, result = skims
+    jets = result.hist("njets")[{"region": "wjets", "variation": "nominal"}]
+    plain = output["histograms"]["njets"][{"region": "wjets"}]
+    parts = {name: jets[{"process": name}].values(flow=True) for name in result.process_names}
+    for name in (*result.simulation, "data"):
+        np.testing.assert_allclose(parts[name], plain[{"process": name}].values(flow=True), rtol=1e-6)
+    data, simulation = parts["data"], sum(parts[name] for name in result.simulation)
+    assert data.sum() == 4134
+    assert simulation.sum() == pytest.approx(4212, abs=1)
+    assert data.sum() / simulation.sum() == pytest.approx(0.98, abs=0.005)
+    data, simulation = data[1:-1], simulation[1:-1]  # 0 … 7 jets
+    ratio = [*(data[:5] / simulation[:5]), data[5:].sum() / simulation[5:].sum()]
+    assert ratio == pytest.approx([1.27, 1.00, 0.82, 0.67, 0.48, 0.26], abs=0.006)
+
+
+def test_the_estimate_of_multijets_is_that_of_the_plain_analysis(skims):
+    """The estimate of the plugin and that of the processor are one, bin by bin."""
+    output, result = skims
+    for region in ("signal", "wjets", "ttbar"):
+        expected = htautau.qcd_estimate(output["histograms"]["pt_1"], region)
+        found = result.hist("pt_1")[{"process": "QCD", "region": region, "variation": "nominal"}]
+        np.testing.assert_allclose(found.values(flow=True), expected.values(flow=True), atol=1e-3)
+
+
+def test_marginals_of_the_merged_sample_are_exact(skims):
+    """At limit 0 every marginal of every dataset and process is nominal, and all limits are kept."""
+    _, result = skims
+    assert result.verdict.passed
+    marginals = [limit for limit in result.verdict.limits if limit.name.startswith("marginal ")]
+    assert len({limit.group.split("/")[0] for limit in marginals}) == 8  # seven datasets, and W of three
+    assert all(limit.value == 0 for limit in marginals)
+    assert np.mean([fooling.moved_share for fooling in result.fooling]) > 0.02
+
+
+class Recorder:
+    """Stands in for the attack and keeps what it is called with."""
+
+    def __call__(self, columns, **extra):
+        """Hand over one call."""
+        return {
+            (extra["events"].metadata["dataset"], extra["events"].metadata["entrystart"]): [(columns, extra)]
+        }
+
+
+def attacked(conserv, columns, extra, direction):
+    """Attack the events of one call; columns before and after, by name."""
+    matrix = feature_matrix(columns, conserv.features)
+    code = np.column_stack([np.asarray(mask) for mask in extra["regions"].values()])
+    group = np.where(code.any(axis=1), np.unique(code, axis=0, return_inverse=True)[1].reshape(-1), -1)
+    batch = Batch(matrix, np.asarray(extra["weight"], dtype=float), group, None, extra["context"])
+    models = [handle.load(CPU) for handle in conserv.handles]
+    outcome = perturb(batch, conserv._task(), models, direction, 1, CPU)
+    names = [feature.name for feature in conserv.features]
+    return dict(zip(names, matrix.T, strict=True)), dict(zip(names, outcome.x.T, strict=True)), group
+
+
+@pytest.mark.parametrize("direction", ["signal", "background"])
+def test_no_attacked_event_is_impossible(folder, direction):
+    """m_T² ≤ 4 p_T E_T^miss for both leptons, and the muon's m_T stays in the band of its region."""
+    files = {name: entry for name, entry in htautau.fileset(folder, larger=False).items() if name == "DY"}
+    output = run(files, htautau.HiggsToTauTau(Recorder()), BaseSchema)
+    ((columns, extra),) = next(iter(output["conserv"].values()))
+    conserv = htautau_inputs.build_conserv(
+        classifier(htautau_inputs.HiggsClassifier), Budget(rms=0.05, correlation=0.02), solver=FEW
+    )
+    before, after, group = attacked(conserv, columns, extra, direction)
+    moved = np.any([before[name] != after[name] for name in before], axis=0)
+    assert moved.mean() > 0.05
+    assert not moved[group < 0].any()
+    for lepton in "12":
+        pt, phi = after[f"pt_{lepton}"].astype(float), after[f"phi_{lepton}"].astype(float)
+        mass = htautau.transverse_mass(pt, phi, after["pt_met"], after["phi_met"])
+        assert (mass**2 <= 4 * pt * after["pt_met"].astype(float) * (1 + 1e-12)).all()
+        if lepton == "1":
+            assert (mass[moved] >= extra["context"]["mt_low"][moved]).all()
+            assert (mass[moved] < extra["context"]["mt_high"][moved]).all()
+    for feature in conserv.features:
+        missing = before[feature.name] == -999
+        assert np.array_equal(missing, after[feature.name] == -999)
+        if feature.frozen:
+            assert np.array_equal(before[feature.name], after[feature.name])
+    assert (np.abs(after["jeta_1"][after["jeta_1"] != -999]) <= htautau.JET_ETA).all()
+
+
+# --- NanoAOD -----------------------------------------------------------------------------------------------
+
+BRANCHES = {
+    *("MET_pt", "MET_phi", "genWeight", "Muon_pfRelIso04_all", "Electron_pfRelIso03_all"),
+    *(f"{name}_{part}" for name in ("Jet", "Muon", "Electron") for part in ("pt", "eta", "phi")),
+    "Jet_btagDeepFlavB",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Branch Photon_:RuntimeWarning")
+@pytest.mark.parametrize("name", ["NanoAODv5_sample", "nano_tt_v12", "nano_tt_v15", "nano_dy_empty"])
+def test_true_nanoaod_files_are_attacked(folder, name):
+    """Semileptonic events of true CMS files pass through selection and attack, and all limits are kept."""
+    path = next(folder.rglob(f"{name}.root"), None)
+    if path is None:
+        pytest.skip(f"no {name}.root in COFFEA_CONSERV_DATA")
+    with uproot.open(path) as file:
+        absent = sorted(BRANCHES - set(file["Events"].keys()))
+    if absent:
+        pytest.skip(f"{name} has no {', '.join(absent)}")
+    conserv = ttbar_ww_inputs.build_conserv(classifier(ttbar_ww_inputs.TopClassifier), BUDGET, solver=FEW)
+    metadata = {"is_data": False, "process": "ttbar", "xsec": 1.0, "lumi": 1.0, "sumw": 1.0}
+    files = {"ttbar": {"files": {str(path): "Events"}, "metadata": metadata}}
+    output = run(files, ttbar_ww.LeptonJets(conserv), ttbar_ww.QuietNanoAODSchema)
+    result = conserv.result(output["conserv"])
+    assert result.verdict.passed
+    for region in ("tt_2b", "ww_0b"):
+        counted = output["cutflow"]["ttbar"][region]
+        assert result.sums.counts["ttbar", region, "nominal"][0] == counted
+    if name == "NanoAODv5_sample":
+        moved = {fooling.region: fooling.moved_share for fooling in result.fooling}
+        assert moved["tt_2b"] > 0
