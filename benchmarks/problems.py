@@ -108,7 +108,7 @@ def shifted(events: int = 20_000) -> Problem:
     """Ten dimensions, two classes with a common random covariance, three features exponentiated."""
     rng = np.random.default_rng(0)
     root = rng.normal(size=(10, 10)) / np.sqrt(10) + 0.5 * np.eye(10)
-    shift = 0.35 * rng.normal(size=10)
+    shift = 0.18 * rng.normal(size=10)
     x = rng.normal(size=(2 * events, 10)) @ root.T
     x[:events] += shift
     x[:, :3] = np.exp(x[:, :3])

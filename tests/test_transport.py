@@ -174,13 +174,13 @@ def test_the_state_carries_true_sums_and_every_round_pays():
     state = run.init()
     while not run.done(state):
         offers = run._offers(state, run.pairing.random(1)).part(slice(0, None, 4))
-        made, totals = run._round(state, state.totals, offers)
-        rise = [
-            penalty(run.room.prices(sums, state.multipliers, state.stiffness), state.stiffness)
-            for sums in (state.totals, totals)
-        ]
+        start = run._at(state, state.totals)
+        made, end = run._round(state, start, offers)
+        prices = run.room.prices(end.totals, state.multipliers, state.stiffness)
+        torch.testing.assert_close(end.penalty, penalty(prices, state.stiffness))
+        torch.testing.assert_close(end.prices.tables, prices.tables)
         gain = run._mean(offers, torch.where(made, offers.gain, 0.0).sum(0))
-        assert (gain - (rise[1] - rise[0]) >= -1e-9).all()
+        assert (gain - (end.penalty - start.penalty) >= -1e-9).all()
         state = run.step(state)
     events = torch.arange(len(problem.x))
     torch.testing.assert_close(state.logit, problem.logit(state.x, events))

@@ -7,7 +7,6 @@ import io
 import logging
 import pickle
 import threading
-import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -233,12 +232,13 @@ def _read_state(path: Path) -> Any:
     """Read a file of parameters."""
     remedy = "write it with torch.save(module.state_dict(), path)"
     stream = io.BytesIO(_bytes(path, remedy))
+    msg = f"model file {path} holds no parameters that torch.load(weights_only=True) can read; {remedy}"
+    if not zipfile.is_zipfile(stream):  # torch would warn of what it meets in a file of another program
+        raise ModelError(msg)
+    stream.seek(0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files of other programs; the error below says more
-            return torch.load(stream, map_location="cpu", weights_only=True)
+        return torch.load(stream, map_location="cpu", weights_only=True)
     except _UNREADABLE:
-        msg = f"model file {path} holds no parameters that torch.load(weights_only=True) can read; {remedy}"
         raise ModelError(msg) from None
 
 

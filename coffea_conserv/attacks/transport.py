@@ -27,8 +27,14 @@ __all__ = ("Run", "Transport")
 _THRESHOLD = 1e-6
 """Net gain, in units of a whole event, below which nothing is moved."""
 
+_ROUND = 100
+"""Pairs for which a round of their own is worth its time."""
+
 _TRIALS = 3
 """How often a round is tried with fewer changes, where all together would not pay."""
+
+_HARDER, _SOFTER = 300.0, 0.02
+"""By what the stiffness of a limit changes in the end if it was broken all the time, or kept."""
 
 _LARGE = 20_000
 """Events of a group from which on the noise of random changes is small against the usual limits."""
@@ -43,7 +49,7 @@ class Transport:
     steps
         Number of steps; each evaluates the model once for every event.
     rounds
-        Rounds in which the pairs of a step are decided upon.
+        Rounds in which the pairs of a step are decided upon; fewer if there are few pairs.
     slope
         Slope of the gain of events that have not crossed the working point, at first and at last.
     stiffness
@@ -73,6 +79,25 @@ class Transport:
         """Slope of the gain at a step."""
         first, last = self.slope
         return float(first * (last / first) ** min(1.0, step / max(0.8 * self.steps, 1)))
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Sums with their prices and the penalty, shape (groups,)."""
+
+    totals: Totals
+    prices: Prices
+    penalty: Tensor
+
+    def where(self, groups: Tensor, other: _Point) -> _Point:
+        """Own values of the groups of a mask, those of another point for the rest."""
+        mask = groups[:, None, None]
+        prices = Prices(
+            torch.where(mask, self.prices.correlation, other.prices.correlation),
+            torch.where(mask, self.prices.tables, other.prices.tables),
+        )
+        value = torch.where(groups, self.penalty, other.penalty)
+        return _Point(self.totals.where(groups, other.totals), prices, value)
 
 
 class Run:
@@ -106,18 +131,18 @@ class Run:
         near = landing and state.step % 3 == 2  # small exchanges are the last to fit into full limits
         pairs = self.pairing.near(state.z) if near else self.pairing.random(state.step)
         offers = self._offers(state, pairs)
-        made, totals, count = (
-            torch.zeros_like(pairs.event, dtype=torch.bool),
-            state.totals,
-            self.settings.rounds,
-        )
+        made = torch.zeros_like(pairs.event, dtype=torch.bool)
+        count = min(self.settings.rounds, max(2, len(pairs.feature) // _ROUND))
+        at = self._at(state, state.totals)
         for part in (slice(k, None, count) for k in range(count)):
-            made[:, part], totals = self._round(state, totals, offers.part(part))
+            made[:, part], at = self._round(state, at, offers.part(part))
+        multipliers = _mixed(state.multipliers, at.prices, self.settings.memory)
+        stiffness = self._stiffer(state, at.totals) if landing else state.stiffness
+        return _follow(state, offers, made, (at.totals, multipliers, stiffness))
+
+    def _at(self, state: State, totals: Totals) -> _Point:
         prices = self.room.prices(totals, state.multipliers, state.stiffness)
-        stiffness = self._stiffer(state, totals) if landing else state.stiffness
-        return _follow(
-            state, offers, made, (totals, _mixed(state.multipliers, prices, self.settings.memory), stiffness)
-        )
+        return _Point(totals, prices, penalty(prices, state.stiffness))
 
     def _offers(self, state: State, pairs: Pairs) -> Offers:
         """Pass both events of every pair, with the value exchanged, through the model."""
@@ -150,29 +175,26 @@ class Run:
             gain,
         )
 
-    def _round(self, state: State, totals: Totals, offers: Offers) -> tuple[Tensor, Totals]:
+    def _round(self, state: State, at: _Point, offers: Offers) -> tuple[Tensor, _Point]:
         """Decide upon some pairs, group by group: make what pays, or the best part of it."""
-        prices = self.room.prices(totals, state.multipliers, state.stiffness)
-        before = penalty(prices, state.stiffness)
-        cost = quote(self.limits, totals, prices, offers, state.stiffness, exact=self.problem.exact)
-        chosen = self._chosen(totals, offers, cost)
+        cost = quote(self.limits, at.totals, at.prices, offers, state.stiffness, exact=self.problem.exact)
+        chosen = self._chosen(at.totals, offers, cost)
         net = torch.where(chosen, offers.gain - cost.linear, 0.0).sum(0)
         linear, rank, size = self._mean(offers, net), None, None
-        best, value, kept = totals, torch.zeros_like(before), torch.zeros_like(chosen)
-        some, part = chosen, torch.ones_like(before)
+        best, value, kept = at, torch.zeros_like(at.penalty), torch.zeros_like(chosen)
+        some, part = chosen, torch.ones_like(at.penalty)
         for _ in range(_TRIALS):
-            after = add(totals, offers, some, exact=self.problem.exact)
-            rise = (
-                penalty(self.room.prices(after, state.multipliers, state.stiffness), state.stiffness) - before
+            after = self._at(state, add(at.totals, offers, some, exact=self.problem.exact))
+            true = self._mean(offers, torch.where(some, offers.gain, 0.0).sum(0)) - (
+                after.penalty - at.penalty
             )
-            true = self._mean(offers, torch.where(some, offers.gain, 0.0).sum(0)) - rise
             better = true > value
             value, best = torch.where(better, true, value), after.where(better, best)
             kept = torch.where(better[offers.group], some, kept)
             if bool((better | (linear <= 0)).all()):
                 break
             if rank is None or size is None:
-                rank, size = _ranked(net, chosen.any(0), offers.group, len(before))
+                rank, size = _ranked(net, chosen.any(0), offers.group, len(part))
             # value(part) = linear · part − curved · part², with its largest value at linear / (2 curved)
             part = part * (linear / (2 * (linear - true)).clamp(min=1e-300)).clamp(0.01, 0.5)
             some = chosen & (rank < torch.ceil(part * size)[offers.group])
@@ -201,7 +223,9 @@ class Run:
         share = used(self.limits, totals)
         tables = share[:, 1:].amax(1) if share.shape[1] > 1 else torch.zeros_like(share[:, 0])
         broken = torch.stack([share[:, 0], tables], dim=1) > 1
-        return torch.maximum(state.stiffness * torch.where(broken, 1.08, 0.95), self.stiffness)
+        steps = max(1.0, (1 - self.settings.landing) * self.settings.steps)
+        factor = torch.where(broken, _HARDER ** (1 / steps), _SOFTER ** (1 / steps))
+        return torch.maximum(state.stiffness * factor, self.stiffness)
 
 
 def _ranked(net: Tensor, chosen: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
