@@ -12,6 +12,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,20 @@ def test_no_module_prints_or_configures_logging(path):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             assert name.split(".")[-1] not in forbidden or name == "console.print", ast.unparse(node)
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    """Processors, example and tests stay in the checkout: their names would collide with the users' own."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT.parent, check=True, capture_output=True)  # noqa: S603 -- our own build
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"coffea_conserv"}
+    here = {
+        str(path.relative_to(ROOT.parent)) for path in ROOT.rglob("*") if path.suffix in (".py", ".typed")
+    }
+    assert here <= set(names)
+    assert "Requires-Python: >=3.10" in metadata
+    assert "dask-awkward" not in metadata
