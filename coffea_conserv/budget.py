@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
@@ -61,13 +61,13 @@ class Budget:
     move: float | None = None
 
     def __post_init__(self) -> None:
+        if self.move not in (None, 0):
+            msg = f"move=0 forbids every move and is the only value there is, got move={self.move}"
+            raise ConfigurationError(msg)
         given = [name for name in _MARGINAL if getattr(self, name) is not None]
         if len(given) != 1 and not (not given and self.move == 0):
             named = ", ".join(f"{name}={getattr(self, name)}" for name in given) or "none"
             msg = f"give exactly one of rms=, band=, jsd=, got {named}"
-            raise ConfigurationError(msg)
-        if self.move not in (None, 0):
-            msg = f"move=0 forbids every move and is the only value there is, got move={self.move}"
             raise ConfigurationError(msg)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -100,6 +100,26 @@ class Budget:
             value = value[feature]
         return float(value or 0.0)
 
+    def check_features(self, names: Collection[str]) -> None:
+        """Raise unless the limits of single features name features, all that may move.
+
+        Parameters
+        ----------
+        names
+            Features that may move.
+        """
+        if not isinstance(self.band, Mapping) or self.frozen:
+            return
+        for name in names:
+            self.marginal(name)
+        unknown = sorted(set(self.band) - set(names))
+        if unknown:
+            msg = (
+                f"band= has entries for {', '.join(unknown)}, which are no features that may move; "
+                f"those are {', '.join(names)}"
+            )
+            raise ConfigurationError(msg)
+
     @property
     def watch_distance(self) -> float:
         """Limit of watched quantities as a Jensen–Shannon distance."""
@@ -129,4 +149,7 @@ def _check_limit(name: str, value: Any) -> None:
     number = float(value) if isinstance(value, Real) else math.nan
     if not (number >= 0 and math.isfinite(number)):
         msg = f"{name}={value} must be a finite number ≥ 0"
+        raise ConfigurationError(msg)
+    if number > 1 and name not in ("correlation", "watch"):
+        msg = f"{name}={value} is a fraction, so that 5 % is 0.05; jsd=1 leaves marginals free"
         raise ConfigurationError(msg)

@@ -12,6 +12,7 @@ from coffea_conserv.attacks.batch import Batch, Task
 from coffea_conserv.attacks.limits import Totals
 from coffea_conserv.attacks.problem import sum_moments
 from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.signs import by_sign
 from coffea_conserv.budget import Budget
 from coffea_conserv.features import Feature, make_watched
 
@@ -78,13 +79,13 @@ def made_task(budget=None, **options):
     return replace(base, **options)
 
 
-def made_problem(batch=None, task=None, *, direction="signal", model=None):
-    """The problem of a batch, with groups split by the sign of the weight as the engine does."""
+def made_problem(batch=None, task=None, *, direction="signal", model=None, code=None, floor=None):
+    """The problem of a batch, with groups split by the sign of the weight; ``code`` names other groups."""
     batch, task = batch or made_batch(), task or made_task()
-    code = np.where(batch.group >= 0, batch.group * 2 + (batch.weight < 0), -1)
+    code = by_sign(batch.group, batch.weight) if code is None else code
     group = np.where(code >= 0, np.unique(code, return_inverse=True)[1].reshape(-1) - (code.min() < 0), -1)
     movable = np.ones(len(code), dtype=bool)
-    return make_problem(batch, task, (group, movable), [model or Ring()], (direction, CPU))
+    return make_problem(batch, task, (group, movable), [model or Ring()], (direction, CPU), floor)
 
 
 def recomputed(problem, z, cells):

@@ -225,6 +225,32 @@ def test_folds_route_events_to_their_model():
             InputError,
             r"fold must lie in 0 … 1 for 2 models, got 2 … 2",
         ),
+        ({"groups": np.full(300, 0.5)}, InputError, r"groups must be whole numbers from 0, or −1 for events"),
+        ({"groups": np.full(300, -5)}, InputError, r"groups must be whole numbers from 0, or −1 .* got \[-5"),
+        ({"groups": ["a"] * 300}, InputError, r"groups must be whole numbers .* got \['a', 'a', 'a'\]"),
+        (
+            {"model": [Ring(), Ring()], "fold": np.full(300, 0.7)},
+            InputError,
+            r"fold must be whole numbers from 0",
+        ),
+        (
+            {"budget": None},
+            ConfigurationError,
+            r"budget must be a Budget, such as Budget\(rms=0.05\), got None",
+        ),
+        (
+            {"budget": Budget(band=dict.fromkeys("xyzq", 0.1) | {"n": 0.1})},
+            ConfigurationError,
+            r"band= has entries for q, which are no features that may move; those are x, y, z, n",
+        ),
+        ({"seed": "a"}, ConfigurationError, r"seed must be an integer, got 'a'"),
+        ({"device": "gpu"}, ConfigurationError, r"device='gpu' is not known; choose one of auto, cpu, cuda"),
+        ({"solver": 3}, ConfigurationError, r"solver must be a name or the settings of one, got 3"),
+        (
+            {"x": made_batch(1).x, "model": torch.nn.Linear(3, 1)},
+            ModelError,
+            r"model cannot take 5 features",
+        ),
         ({"model": torch.nn.Linear(3, 1)}, ModelError, r"model cannot take 5 features \(x, y, z, n, f\)"),
         (
             {"x": np.zeros((300, 4))},
@@ -238,6 +264,29 @@ def test_wrong_arguments_are_named_with_the_remedy(change, error, message):
     arguments = {"x": made_batch(300).x, "model": Ring(), "budget": EXACT, **change}
     with pytest.raises(error, match=message):
         attack(arguments.pop("x"), arguments.pop("model"), features(), **arguments)
+
+
+@pytest.mark.parametrize("where", ["events", "candidates"])
+def test_a_model_that_is_not_defined_everywhere(where):
+    """Where an event has no score the range of its features is told; a candidate without one is not taken."""
+
+    class Hole(torch.nn.Module):
+        def forward(self, x):
+            bad = x[:, 0] > 2.5 if where == "events" else (x[:, 0] - x[:, 1]).abs() > 3.5
+            return torch.where(bad, torch.nan, Ring()(x))
+
+    x = made_batch(2000, groups=1).x
+    if where == "events":
+        x[:64, 0] = 0.0  # the first look does not find it
+        assert (x[:, 0] > 2.5).any()
+        message = r"the model gives NaN or infinity for \d+ of 2000 events; they have x in 2.5\d+ … \d"
+        with pytest.raises(InputError, match=message):
+            attack(x, Hole(), features(), budget=EXACT)
+        return
+    x = x[np.abs(x[:, 0] - x[:, 1]) < 3.4]
+    result = attack(x, Hole(), features(), budget=EXACT, solver=Transport(steps=40))
+    assert np.isfinite(result.score).all()
+    assert result.fooling_ratio > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

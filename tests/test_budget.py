@@ -78,11 +78,30 @@ def test_a_limit_cannot_be_left_out(name, value):
         Budget(rms=0.05, **{name: value})
 
 
+@pytest.mark.parametrize("given", [{"rms": 5}, {"band": 1.5}, {"band": {"x": 10}}, {"jsd": 2}])
+def test_percentages_are_fractions(given):
+    """A limit above 1 is a percentage by mistake."""
+    with pytest.raises(ConfigurationError, match=r"=\d.* is a fraction, so that 5 % is 0.05; jsd=1 leaves"):
+        Budget(**given)
+
+
 @pytest.mark.parametrize("value", [1, 0.5, -1, "no", True])
-def test_move_has_no_other_value(value):
+@pytest.mark.parametrize("marginal", [{"rms": 0.05}, {}])
+def test_move_has_no_other_value(value, marginal):
     """Only move=0 exists."""
     with pytest.raises(ConfigurationError, match=rf"only value there is, got move={value}"):
-        Budget(rms=0.05, move=value)
+        Budget(**marginal, move=value)
+
+
+def test_bands_by_feature_name_the_features_that_may_move():
+    """A feature too much is a misspelt one."""
+    budget = Budget(band={"x": 0.1, "y": 0.2})
+    budget.check_features(["x", "y"])
+    with pytest.raises(ConfigurationError, match=r"band= has entries for y, .* those are x"):
+        budget.check_features(["x"])
+    with pytest.raises(ConfigurationError, match=r"band= has no entry for feature 'z'"):
+        budget.check_features(["x", "y", "z"])
+    Budget(rms=0.1).check_features(["x"])
 
 
 def test_band_by_feature():

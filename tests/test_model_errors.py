@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def several(x):
     return x.sum(1)
 
 
+def root(x):
+    """Have no gradient where the first feature is below 0."""
+    return torch.where(x[:, 0] > 0, x[:, 0], 0 * x[:, 0]).sqrt()
+
+
 BROKEN = {
     r"one logit per event, shape \(16,\) or \(16, 1\), got \(16, 3\)": lambda x: x,
     r"one logit per event, .* got \(\)": lambda x: x.sum(),
@@ -44,9 +50,29 @@ BROKEN = {
     "NaN or infinity for 1 of 16": lambda x: torch.where(torch.arange(len(x)) == 3, torch.inf, x.sum(1)),
     "no gradient with respect to its inputs; do not detach or round": lambda x: x.detach().sum(1),
     "no gradient": lambda x: torch.zeros(len(x)),
+    "is 0 in all of 16 events; do not detach, round or saturate them": lambda x: torch.round(x).sum(1),
+    "is 0 in all": lambda x: (x * 0).sum(1),
+    "is not a number in any of 16 events; .* keep square roots away from 0": lambda x: root(x - 100),
     "another logit when other events are beside it; export it in evaluation mode": mixing,
     "takes 16 events, but not a single one": several,
 }
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda x: x.sum(1) + root(x), r"model has no finite gradient for \d+ of 16 events"),
+        (
+            lambda x: torch.sigmoid(x.sum(1)),
+            r"model gives only 0 … 1; a logit is wanted",
+        ),
+    ],
+)
+def test_networks_that_make_one_wonder(model, message, caplog):
+    """What can be attacked but is probably a mistake is said."""
+    with caplog.at_level("WARNING"):
+        check_network([Dead(model)], X[:16], NAMES)
+    assert re.search(message, caplog.text)
 
 
 @pytest.mark.parametrize("message", BROKEN)

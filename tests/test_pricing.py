@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_problems import assert_same_sums, made_batch, made_problem, made_task, recomputed
 
-from coffea_conserv.attacks.limits import BAND, Room, penalty
+from coffea_conserv.attacks.limits import BAND, FLOOR, RMS, Room, penalty
 from coffea_conserv.attacks.pricing import add, fits, quote
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
@@ -110,3 +110,40 @@ def test_copies_within_one_bin_always_fit():
     same[0] = (offers.cells[0] == offers.moved[0]).all(-1)
     assert same.any()
     assert torch.equal(fits(limits, state.totals, offers, same, problem.table), same)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_leave_a_bin_its_last_event(seed):
+    """Where only the whole marginal is limited no value may die out: nothing could bring it back."""
+    problem, _, state, offers = STARTED
+    limits = replace(problem.limits, kind=torch.full_like(problem.limits.kind, RMS))
+    asked = torch.rand(offers.gain.shape, generator=torch.Generator().manual_seed(seed)) < 0.9
+    asked &= asked.cumsum(0) == 1
+    kept = fits(limits, state.totals, offers, asked, problem.table)
+    before, free = (
+        add(state.totals, offers, made, exact=False).content[:, :4, :-1]
+        for made in (torch.zeros_like(asked), asked)
+    )
+    after = add(state.totals, offers, kept, exact=False).content[:, :4, :-1]
+    assert ((before > 0.5) & (free < 1e-6)).any()
+    assert (after[before > 0.5] > 1e-6).all()
+    assert (kept & asked).any()
+
+
+@pytest.mark.parametrize("above", [1.0, 10.0])
+def test_changes_far_above_a_floor_make_no_noise(above):
+    """The own contribution to a bin of the score counts near the floor only."""
+    problem, _, state, offers = STARTED
+    cells = torch.cat([offers.cells, offers.cells[..., -1:]], dim=2)
+    moved = torch.cat([offers.cells, (offers.cells[..., -1:] + 1) % 5], dim=2)
+    content = torch.cat([state.totals.content, torch.full_like(state.totals.content[:, :1], 50.0)], dim=1)
+    kinds = torch.cat([problem.limits.kind, torch.tensor([FLOOR])])
+    floor = torch.full_like(content[:, :2], 50.0 - above)
+    table = torch.cat([problem.limits.table, torch.ones_like(problem.limits.table[:, :1])], dim=1)
+    limits = replace(problem.limits, kind=kinds, reference=content, table=table, floor=floor)
+    totals, zero = replace(state.totals, content=content), torch.zeros_like(content)
+    prices = replace(state.multipliers, tables=zero)
+    offers = replace(offers, cells=cells, moved=moved)
+    cost = quote(limits, totals, prices, offers, torch.full_like(state.stiffness, 5.0), exact=True)
+    plain = quote(limits, totals, prices, replace(offers, moved=cells), state.stiffness * 0 + 5.0, exact=True)
+    assert bool((cost.single > plain.single).any()) is (above < 3)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task, check_functions, possible, scores
-from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
+from coffea_conserv.attacks.engine import perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.model import make_handles
 from coffea_conserv.attacks.network import check_network
@@ -21,7 +23,16 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature, check_features, feature_matrix, make_watched
 from coffea_conserv.verdict import Verdict
 
-__all__ = ("SOLVERS", "Attacked", "attack", "check_choice", "check_working_point", "pick_device")
+__all__ = (
+    "SOLVERS",
+    "Attacked",
+    "attack",
+    "check_choice",
+    "check_settings",
+    "check_working_point",
+    "named_solver",
+    "pick_device",
+)
 
 SOLVERS = {"transport": Transport()}
 """Solvers by name."""
@@ -156,18 +167,21 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     check_choice("objective", objective, OBJECTIVES)
     check_choice("target", target, TARGETS)
     check_working_point(working_point)
-    settings = solver if isinstance(solver, Transport) else _solver(solver)
+    check_settings(budget, seed, device)
+    budget.check_features([feature.name for feature in features if not feature.frozen])
+    settings = named_solver(solver)
     matrix = _matrix(x, features)
     where = pick_device(device)
     models = [handle.load(where) for handle in make_handles(model)]
     batch = _batch(matrix, (weights, groups, fold, context), len(models))
     task = Task(features, make_watched(watch, features), budget, objective, working_point, valid, settings)
-    if len(matrix) > 1:
-        few = torch.from_numpy(matrix[:64])
+    if len(matrix):
+        few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
         check_network(models, few.to(where), [f.name for f in features])
         check_functions(task, few)
         possible(batch, task)
     nominal = scores(batch, models, matrix, where)
+    check_scores(nominal, matrix, features)
     sign = 1.0 if direction == "signal" else -1.0
     before = sign * (nominal - working_point) <= 0
     if target == "correct":
@@ -185,7 +199,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         fooled,
         ratio,
         outcome.unattacked,
-        Verdict(judge_groups(batch, task, outcome.x)),
+        Verdict(judge_groups(batch, task, outcome.x, signed_scores(batch, outcome.x, models, where))),
     )
 
 
@@ -203,9 +217,28 @@ def check_working_point(value: float) -> None:
         raise ConfigurationError(msg)
 
 
-def _solver(name: str) -> Transport:
-    check_choice("solver", name, tuple(SOLVERS))
-    return SOLVERS[name]
+def check_settings(budget: Any, seed: Any, device: Any) -> None:
+    """Check what has a type and no check of its own."""
+    msg = ""
+    if not isinstance(budget, Budget):
+        msg = f"budget must be a Budget, such as Budget(rms=0.05), got {budget!r}"
+    elif isinstance(seed, bool) or not isinstance(seed, Integral):
+        msg = f"seed must be an integer, got {seed!r}"
+    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
+    if msg:
+        raise ConfigurationError(msg)
+
+
+def named_solver(solver: Any) -> Transport:
+    """Settings of a solver that is given by name or by its settings."""
+    if isinstance(solver, Transport):
+        return solver
+    if not isinstance(solver, str):
+        msg = f"solver must be a name or the settings of one, got {solver!r}"
+        raise ConfigurationError(msg)
+    check_choice("solver", solver, tuple(SOLVERS))
+    return SOLVERS[solver]
 
 
 def pick_device(device: str) -> torch.device:
@@ -231,11 +264,11 @@ def _batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models
     weights, groups, fold, context = given
     count = len(matrix)
     weight = np.ones(count) if weights is None else np.array(weights, dtype=np.float64)
-    group = np.zeros(count, dtype=np.int64) if groups is None else np.array(groups, dtype=np.int64)
+    group = np.zeros(count, dtype=np.int64) if groups is None else _whole("groups", groups)
     if models > 1 and fold is None:
         msg = f"{models} models need fold=, the fold of each event in 0 … {models - 1}"
         raise InputError(msg)
-    folds = None if fold is None else np.array(fold, dtype=np.int64)
+    folds = None if fold is None else _whole("fold", fold)
     columns = {name: np.asarray(values) for name, values in (context or {}).items()}
     for name, array in {"weights": weight, "groups": group, "fold": folds, **columns}.items():
         if array is not None and array.shape != (count,):
@@ -249,6 +282,17 @@ def _batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models
         msg = f"fold must lie in 0 … {models - 1} for {models} models, got {folds.min()} … {folds.max()}"
         raise InputError(msg)
     return Batch(matrix, weight, group, folds, columns)
+
+
+def _whole(name: str, values: Any) -> NDArray[np.int64]:
+    """Whole numbers, −1 at least."""
+    array = np.asarray(values)
+    fine = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if not fine or (array.size and array.min() < -1):
+        example = array.reshape(-1)[:3].tolist()
+        msg = f"{name} must be whole numbers from 0, or −1 for events that are left alone, got {example} …"
+        raise InputError(msg)
+    return array.astype(np.int64)
 
 
 def _like(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: Any) -> Any:

@@ -20,7 +20,9 @@ from coffea_conserv.features import Feature, Watched
 __all__ = (
     "Batch",
     "Task",
+    "below_one",
     "check_functions",
+    "check_scores",
     "context_of",
     "named",
     "network_of",
@@ -29,7 +31,7 @@ __all__ = (
     "watched_values",
 )
 
-_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Task:
     composes
         ``True``: limits are to hold also for every union of groups, so that the correlation limit is taken
         relative to the smallest norm that a correlation matrix can have.
+    score_edges
+        Bins of the score, from 0 to 1. Where weights have both signs, none of them may fall below zero.
     """
 
     features: tuple[Feature, ...]
@@ -88,6 +92,7 @@ class Task:
     valid: Callable[[dict[str, Tensor]], Tensor] | None = None
     solver: Transport = field(default_factory=Transport)
     composes: bool = False
+    score_edges: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 1, 21))
 
 
 def named(x: Tensor, names: Sequence[str], context: Mapping[str, Tensor], event: Tensor) -> dict[str, Tensor]:
@@ -250,9 +255,46 @@ def scores(
     tensor = torch.from_numpy(np.ascontiguousarray(x)).to(device)
     with torch.no_grad(), one_thread():
         logit = network(tensor, torch.arange(len(x), device=device))
-    values: NDArray[np.float32] = torch.sigmoid(logit).cpu().numpy().astype(np.float32)
-    # In single precision a logit above 17 has the score 1, which an axis that ends at 1 would not show.
-    return np.where(values == 1, _BELOW_ONE, values)
+    values: NDArray[np.float32] = below_one(torch.sigmoid(logit.float())).cpu().numpy()
+    return values
+
+
+def check_scores(score: NDArray[np.float32], x: NDArray[np.float32], features: Sequence[Feature]) -> None:
+    """Raise if the model gave no number, and say where.
+
+    Parameters
+    ----------
+    score
+        Shape (events,).
+    x, features
+        What was put in, shape (events, features), and its columns.
+
+    Raises
+    ------
+    InputError
+        With the number of events and the range of their features.
+    """
+    bad = ~np.isfinite(score)
+    if not bad.any():
+        return
+    ranges = (
+        f"{feature.name} in {np.nanmin(column):g} … {np.nanmax(column):g}"
+        for feature, column in zip(features, x[bad].T, strict=True)
+        if not np.isnan(column).all()
+    )
+    msg = (
+        f"the model gives NaN or infinity for {bad.sum()} of {len(x)} events; they have {', '.join(ranges)}. "
+        "Make it defined there, or select these events away"
+    )
+    raise InputError(msg)
+
+
+def below_one(score: Tensor) -> Tensor:
+    """Scores just below 1 in place of 1.
+
+    In single precision a logit above 17 has the score 1, which an axis that ends at 1 would not show.
+    """
+    return torch.where(score == 1, _BELOW_ONE, score)
 
 
 def network_of(batch: Batch, models: Sequence[Any], device: torch.device) -> Network:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Task, named
+from coffea_conserv.attacks.batch import Task, below_one, named
 from coffea_conserv.attacks.state import Pairs
 from coffea_conserv.features import Feature, Watched
 
@@ -14,27 +14,34 @@ __all__ = ("Binning",)
 
 
 class Binning:
-    """Bins of the limited tables: marginals that can change, then watched quantities.
+    """Bins of the limited tables: marginals that can change, watched quantities, the score if asked for.
 
     The last bin means "not there". Bins of marginals come from the axes themselves and travel with the
     values, so that no rounding can put a value into another bin than a histogram does.
     """
 
     def __init__(
-        self, task: Task, marginals: list[int], context: dict[str, Tensor], device: torch.device
+        self,
+        task: Task,
+        marginals: list[int],
+        context: dict[str, Tensor],
+        device: torch.device,
+        *,
+        scored: bool = False,
     ) -> None:
         self.watched, self.context = task.watched, context
         self.names = [feature.name for feature in task.features]
         self.marginals = torch.tensor(marginals, dtype=torch.long, device=device)
         quantities: list[Feature | Watched] = [*(task.features[j] for j in marginals), *task.watched]
-        self.size = max((q.axis.extent for q in quantities), default=0) + 1
+        self.scored = torch.as_tensor(task.score_edges, device=device) if scored else None
+        self.size = max([*(q.axis.extent for q in quantities), len(task.score_edges) if scored else 0]) + 1
         edges = [np.asarray(w.axis.edges, dtype=np.float64) for w in task.watched]
         self.edges = [torch.as_tensor(edge, device=device) for edge in edges]
 
-    def nominal(self, x: Tensor, bins: list[Tensor]) -> Tensor:
+    def nominal(self, x: Tensor, bins: list[Tensor], logit: Tensor) -> Tensor:
         """Bins of the nominal events, shape (events, tables)."""
         columns = [torch.where(column < 0, self.size - 1, column) for column in bins]
-        columns += self._watch(x, torch.arange(len(x), device=x.device))
+        columns += self._watch(x, torch.arange(len(x), device=x.device)) + self._score(logit)
         return torch.stack(columns, dim=1) if columns else x.new_zeros((len(x), 0), dtype=torch.long)
 
     def table(self, features: int) -> Tensor:
@@ -43,12 +50,13 @@ class Binning:
         found[self.marginals] = torch.arange(len(self.marginals), device=self.marginals.device)
         return found
 
-    def __call__(self, x: Tensor, cells: Tensor, pairs: Pairs) -> Tensor:
+    def __call__(self, x: Tensor, logit: Tensor, cells: Tensor, pairs: Pairs) -> Tensor:
         """Bins of candidates, shape (2, pairs, tables); ``x``: (2 · pairs, features), ``cells``: before."""
         count = len(self.marginals)
         own = pairs.feature[None, :, None] == self.marginals
         parts = [torch.where(own, cells.flip(0)[..., :count], cells[..., :count])]
-        parts += [column.view(2, -1, 1) for column in self._watch(x, pairs.event.reshape(-1))]
+        derived = self._watch(x, pairs.event.reshape(-1)) + self._score(logit)
+        parts += [column.view(2, -1, 1) for column in derived]
         return torch.cat(parts, dim=2)
 
     def _watch(self, x: Tensor, event: Tensor) -> list[Tensor]:
@@ -63,3 +71,9 @@ class Binning:
                 cell = cell.clamp(0, watched.axis.extent - 1)
                 found.append(torch.where(torch.isnan(value), self.size - 1, cell))
         return found
+
+    def _score(self, logit: Tensor) -> list[Tensor]:
+        if self.scored is None:
+            return []
+        cell = torch.bucketize(below_one(torch.sigmoid(logit)).double(), self.scored, right=True) - 1
+        return [cell.clamp(0, len(self.scored) - 2)]

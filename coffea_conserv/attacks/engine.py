@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task, possible
+from coffea_conserv.attacks.batch import Batch, Task, possible, scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.network import one_thread
 from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.signs import by_sign, floors, parts
 from coffea_conserv.features import present
 
-__all__ = ("Outcome", "perturb")
+__all__ = ("Outcome", "perturb", "signed_scores")
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,15 @@ def perturb(
     attacked = group >= 0
     if task.budget.frozen or not attacked.any():
         return Outcome(batch.x.copy(), (batch.group >= 0) & ~attacked & (not task.budget.frozen))
-    rows, problem = make_problem(batch, task, (group, movable), models, (direction, device))
-    with one_thread():
-        best = solve(problem, task.solver, seed)
     x = batch.x.copy()
-    x[rows] = best.x.cpu().numpy()
-    broken = [limit.group for limit in judge_groups(batch, task, x) if not limit.passed]
+    for part in parts(group):
+        floor = _floor(batch, task, (part, x), models, device)
+        rows, problem = make_problem(batch, task, (part, movable), models, (direction, device), floor)
+        with one_thread():
+            best = solve(problem, task.solver, seed)
+        x[rows] = best.x.cpu().numpy()
+    limits = judge_groups(batch, task, x, signed_scores(batch, x, models, device))
+    broken = [limit.group for limit in limits if not limit.passed]
     failed = np.isin(batch.group.astype(str), broken)
     if failed.any():
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(set(broken)))
@@ -97,14 +101,36 @@ def _movable(batch: Batch, task: Task) -> NDArray[np.bool_]:
 
 
 def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Groups split by the sign of the weight, 0 … n − 1; −1 if small or without a positive net sum."""
-    code = np.where(batch.group >= 0, batch.group * 2 + (batch.weight < 0), -1)
-    group = np.full(len(code), -1, dtype=np.int64)
-    count = 0
+    """Groups split by the sign of the weight; −1 if small or without a positive net sum."""
+    code = by_sign(batch.group, batch.weight)
+    usable = np.full(len(code), -1, dtype=np.int64)
     for value in np.unique(code[code >= 0]):
         inside = code == value
         net = batch.weight[batch.group == value // 2].sum()
         if net > 0 and (inside & movable).sum() >= SMALLEST_GROUP:
-            group[inside] = count
-            count += 1
-    return group
+            usable[inside] = value
+    return usable
+
+
+def signed_scores(
+    batch: Batch, x: NDArray[np.float32], models: Sequence[Any], device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Nominal and attacked scores if weights have both signs, else ``None``: nothing needs them then."""
+    if not (batch.weight < 0).any():
+        return None
+    return scores(batch, models, batch.x, device), scores(batch, models, x, device)
+
+
+def _floor(
+    batch: Batch,
+    task: Task,
+    which: tuple[NDArray[np.int64], NDArray[np.float32]],
+    models: Sequence[Any],
+    device: torch.device,
+) -> NDArray[np.float64] | None:
+    """What the groups of a part must leave in the bins of the score, given the events as they are now."""
+    part, x = which
+    found = signed_scores(batch, x, models, device)
+    if found is None or (batch.weight[part >= 0] < 0).any():
+        return None
+    return floors(batch, part, found, task.score_edges)

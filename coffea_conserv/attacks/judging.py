@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, watched_values
+from coffea_conserv.attacks.signs import counted, lacking
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
 from coffea_conserv.measures import pair_sums
 from coffea_conserv.verdict import Contents, Limit, judge
 
 __all__ = ("judge_groups",)
+
+Scores = NDArray[np.float32]
 
 
 def _standard(
@@ -25,7 +28,9 @@ def _standard(
     return (np.where(there, x, origin) - origin) / unit, there
 
 
-def judge_groups(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Limit, ...]:
+def judge_groups(
+    batch: Batch, task: Task, x: NDArray[np.float32], scores: tuple[Scores, Scores] | None = None
+) -> tuple[Limit, ...]:
     """Judge attacked features against the budget in every group, in double precision.
 
     Parameters
@@ -34,6 +39,9 @@ def judge_groups(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Limi
         Nominal events and settings. Groups are those of the batch, both signs of the weight together.
     x
         Attacked features, shape (events, features).
+    scores
+        Nominal and attacked scores, shape (events,) each. Where they are given, no bin of the score may fall
+        below zero in groups with weights of both signs.
     """
     quantities: tuple[Feature | Watched, ...] = (*task.features, *task.watched)
     stacks = []
@@ -46,6 +54,9 @@ def judge_groups(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Limi
         contents = _contents(quantities, batch.weight[inside], [stack[inside] for stack in stacks])
         if contents.sum_w > 0:
             limits.extend(judge(str(value), contents, task.budget, task.features, task.watched))
+            if scores is not None and (batch.weight[inside] < 0).any():
+                pair = (counted(s[inside], batch.weight[inside], task.score_edges) for s in scores)
+                limits.append(Limit("score", str(value), lacking(*pair), 0.0, "negative"))
     return tuple(limits)
 
 

@@ -1,9 +1,9 @@
 """What the limits say about sums over events, and what it costs to use them up.
 
 Every limit is a set in which the deviations of sums from nominal must stay: a ball for correlations, for
-r.m.s. deviations and for Jensen–Shannon distances, a box for bands. A set is enforced by an augmented
-Lagrangian: with multipliers λ, a stiffness ρ and the projection Π onto the set, a deviation u has the price
-ρ (v − Π v) with v = u + λ/ρ (J. Nocedal and S. J. Wright, Numerical Optimization, chapter 17).
+r.m.s. deviations and for Jensen–Shannon distances, a box for bands and floors. A set is enforced by an
+augmented Lagrangian: with multipliers λ, a stiffness ρ and the projection Π onto the set, a deviation u has
+the price ρ (v − Π v) with v = u + λ/ρ (J. Nocedal and S. J. Wright, Numerical Optimization, chapter 17).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from coffea_conserv.measures import RMS_PER_JSD
 
 __all__ = (
     "BAND",
+    "FLOOR",
     "JSD",
     "RMS",
     "Limits",
@@ -30,7 +31,7 @@ __all__ = (
     "variances",
 )
 
-RMS, JSD, BAND = 0, 1, 2
+RMS, JSD, BAND, FLOOR = 0, 1, 2, 3
 """How a table is limited, see :class:`Limits`."""
 
 _SPREAD = 1e-6
@@ -89,9 +90,12 @@ class Limits:
     table
         Limit of each table as a relative deviation, shape (groups, tables).
     kind
-        Shape (tables,): ``RMS``; ``JSD``, in units in which small deviations are r.m.s. deviations; ``BAND``.
+        Shape (tables,): ``RMS``; ``JSD``, in units in which small deviations are r.m.s. deviations; ``BAND``;
+        ``FLOOR``, at most one and the last: bins that must not fall below a content.
     events, total
         Number of events and sum of weights, shape (groups,).
+    floor
+        What the bins of that table must hold, and what is aimed at, shape (groups, 2, bins).
     """
 
     weight: Tensor
@@ -105,6 +109,7 @@ class Limits:
     kind: Tensor
     events: Tensor
     total: Tensor
+    floor: Tensor | None = None
 
     def shift(self, totals: Totals) -> Tensor:
         """Change of the correlation matrix and of the means behind it, shape (groups, features, columns).
@@ -132,7 +137,11 @@ class Limits:
         both = (self.reference + content).clamp(min=_TINY)
         r = ((content - self.reference) / both).clamp(-1, 1)
         curved = torch.where(r.abs() > 1e-4, _entropy(r) / (r * r).clamp(min=1e-12), 1.0)
-        return torch.where(self.kind[:, None] == JSD, both / 2 / curved, self.reference.clamp(min=_TINY))
+        found = torch.where(self.kind[:, None] == JSD, both / 2 / curved, self.reference.clamp(min=_TINY))
+        if self.floor is None:
+            return found
+        wanted = torch.maximum(self.reference[:, -1], self.floor[:, 1]).clamp(min=1.0)
+        return torch.cat([found[:, :-1], wanted[:, None]], dim=1)
 
 
 @dataclass(frozen=True)
@@ -189,10 +198,22 @@ class Room:
         unit = torch.sqrt(limits.scale(totals.content) * limits.sizes())
         v = (totals.content - limits.reference) / unit + multipliers.tables / rho
         v = torch.cat([v[..., :-1], torch.zeros_like(v[..., -1:])], dim=-1)
-        box = self.edge * limits.table[..., None] * torch.sqrt(limits.reference / limits.sizes())
+        low, high = self._box(unit)
         ball = _outside(v, self.full * limits.table[..., None], (2,))
         return Prices(
-            correlation, rho * torch.where(limits.kind[:, None] == BAND, v - v.clamp(-box, box), ball)
+            correlation, rho * torch.where(limits.kind[:, None] >= BAND, v - v.clamp(low, high), ball)
+        )
+
+    def _box(self, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Smallest and largest deviations of bins, shape (groups, tables, bins)."""
+        limits = self.limits
+        high = self.edge * limits.table[..., None] * torch.sqrt(limits.reference / limits.sizes())
+        if limits.floor is None:
+            return -high, high
+        low = (limits.floor[:, 1] - limits.reference[:, -1]) / unit[:, -1]
+        return (
+            torch.cat([-high[:, :-1], low[:, None]], dim=1),
+            torch.cat([high[:, :-1], torch.full_like(low, torch.inf)[:, None]], dim=1),
         )
 
 
@@ -251,6 +272,9 @@ def used(limits: Limits, totals: Totals) -> Tensor:
     divergence = (_entropy(r) * both).sum(-1) / (4 * math.log(2))
     found = torch.where(limits.kind == BAND, relative.amax(-1), (relative * deviation).sum(-1).sqrt())
     found = torch.where(limits.kind == JSD, RMS_PER_JSD * divergence.sqrt(), found)
+    if limits.floor is not None:
+        lacking = (limits.floor[:, 0, :-1] - after[:, -1]).amax(-1) / limits.sizes()[:, -1, 0]
+        found = torch.cat([found[:, :-1], 1 + lacking[:, None] - _TINY], dim=1)
     return torch.cat([share[:, None], found / limits.table.clamp(min=1e-12)], dim=1)
 
 

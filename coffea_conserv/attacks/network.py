@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ("Network", "check_network", "one_thread")
 
@@ -97,6 +100,8 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
             count = int((~torch.isfinite(logits)).sum())
             msg = f"{where} gives NaN or infinity for {count} of {len(x)} events; check its inputs"
             raise ModelError(msg)
+        if bool(((logits >= 0) & (logits <= 1)).all()):
+            logger.warning("%s gives only 0 … 1; a logit is wanted, without the sigmoid at the end", where)
         _check_alone(model, x, logits, where)
         _check_gradient(model, x, where)
 
@@ -133,13 +138,25 @@ def _check_alone(model: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor, w
 
 
 def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) -> None:
+    """Check that the logit follows the inputs somewhere; warn where it does so in some events only."""
     leaf = x.clone().requires_grad_(True)
     with torch.enable_grad():
         total = model(leaf).sum()
         gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
-    if gradient is None or not bool(torch.isfinite(gradient).any()):
+    if gradient is None:
         msg = f"{where} has no gradient with respect to its inputs; do not detach or round them inside"
         raise ModelError(msg)
+    finite = torch.isfinite(gradient).all(1)
+    if not bool((gradient[finite] != 0).any()):
+        what = "0 in all" if bool(finite.any()) else "not a number in any"
+        msg = (
+            f"the gradient of {where} with respect to its inputs is {what} of {len(x)} events; do not "
+            "detach, round or saturate them inside, and keep square roots away from 0"
+        )
+        raise ModelError(msg)
+    if not bool(finite.all()):
+        count = int((~finite).sum())
+        logger.warning("%s has no finite gradient for %d of %d events", where, count, len(x))
 
 
 class _Threads:

@@ -19,6 +19,9 @@ __all__ = ("Quote", "add", "fits", "quote")
 _CROWD = 0.1
 """Weight of the own contribution of a change to a table that is a ball: most of it stays inside."""
 
+_NEAR = 3.0
+"""Events above a floor from which on a bin is free: far from it nothing has to be held back."""
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -118,10 +121,20 @@ def _tables(
     group = offers.group[None, :, None]
     old, new = (_place(totals.content, group, cells) for cells in (offers.cells, offers.moved))
     linear = offers.weight * (per_weight.view(-1)[new] - per_weight.view(-1)[old]).sum(-1)
-    crowd = torch.where(limits.kind == BAND, 1.0, _CROWD)[:, None] * stiffness[:, None, None]
-    curve = (crowd * total / (2 * scale.clamp(min=0.5) * size)).view(-1)
+    curve = _crowd(limits, totals) * stiffness[:, None, None] * total / (2 * scale.clamp(min=0.5) * size)
+    curve = curve.view(-1)
     own = offers.weight[..., None] ** 2 * (curve[new] + curve[old])
     return linear, torch.where(old == new, 0.0, own)
+
+
+def _crowd(limits: Limits, totals: Totals) -> Tensor:
+    """Weight of the own contribution of a change to a bin, shape (groups, tables, bins) or like it."""
+    crowd = torch.where(limits.kind == BAND, 1.0, _CROWD)[None, :, None]
+    if limits.floor is None:
+        return crowd
+    near = totals.content[:, -1:] < limits.floor[:, 1:] + _NEAR
+    last = torch.where(near, _CROWD, 0.0)
+    return torch.cat([crowd[:, :-1].expand(len(last), -1, last.shape[2]), last], dim=1)
 
 
 def _exchanged(offers: Offers) -> Tensor:
@@ -176,6 +189,8 @@ def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
 def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: Tensor) -> Tensor:
     """Copies for which every band has room, whatever else is copied together with them.
 
+    Where there is no band they leave a bin its last event: no other one has a value that could fill it again.
+
     Parameters
     ----------
     limits, totals
@@ -192,10 +207,12 @@ def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: 
     room = (1 - 1e-6) * limits.table[..., None] * limits.reference
     deviation = totals.content - limits.reference
     old, new = (base + cells[which].gather(1, q[:, None])[:, 0] for cells in (offers.cells, offers.moved))
-    out = _cumulative(old, weight) <= (room + deviation).view(-1)[old]
+    leaving = _cumulative(old, weight)
+    last = leaving > totals.content.view(-1)[old] - 1e-6
+    out = leaving <= (room + deviation).view(-1)[old]
     into = _cumulative(new, weight) <= (room - deviation).view(-1)[new]
     kept = copies.clone()
-    kept[which] = (limits.kind[q] != BAND) | (out & into) | (old == new)
+    kept[which] = torch.where(limits.kind[q] == BAND, out & into, ~last) | (old == new)
     return kept
 
 

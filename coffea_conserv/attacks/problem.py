@@ -17,7 +17,7 @@ from coffea_conserv.attacks.state import Pairs
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
-Locate = Callable[[Tensor, Tensor, Pairs], Tensor]
+Locate = Callable[[Tensor, Tensor, Tensor, Pairs], Tensor]
 Floats = NDArray[np.float64]
 
 
@@ -84,7 +84,7 @@ class Problem:
     cells
         Bins of the limited tables, shape (events, tables); the last bin means "not there".
     locate
-        Bins of candidates: ``locate(x, cells, pairs) -> (2, pairs, tables)`` with the bins before.
+        Bins of candidates: ``locate(x, logit, cells, pairs) -> (2, pairs, tables)`` with the bins before.
     table
         Table of the marginal of each feature, −1 where there is none, shape (features,).
     limits, totals

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network_of
 from coffea_conserv.attacks.binning import Binning
-from coffea_conserv.attacks.limits import BAND, JSD, RMS, Limits, Totals, correlations, defined
+from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, RMS, Limits, Totals, correlations, defined
 from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
 from coffea_conserv.features import Feature, flow_index, present
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
@@ -42,6 +42,7 @@ def make_problem(
     which: tuple[Integers, Booleans],
     models: Sequence[Any],
     where: tuple[str, torch.device],
+    floor: Floats | None = None,
 ) -> tuple[Integers, Problem]:
     """Sort the attacked events by group and pool, and put them onto the device.
 
@@ -55,6 +56,9 @@ def make_problem(
         Loaded models, one or one per fold.
     where
         Direction and device.
+    floor
+        Content of the bins of the score that must stay, and what is aimed at, in the units of the weights,
+        shape (groups, 2, bins); ``None`` if nothing must.
 
     Returns
     -------
@@ -71,13 +75,19 @@ def make_problem(
 
     moving = np.array([not feature.frozen for feature in task.features])
     context = {name: values[put(rows)] for name, values in context_of(batch, device).items()}
-    locate = Binning(task, sample.marginals(task), context, device)
-    cells = locate.nominal(put(x), [put(column) for column in sample.bins(batch, task)])
-    groups, there, weight = put(sample.group), put(sample.there), put(sample.relative)
-    z = standard(put(x), there, put(mean)[groups], put(spread)[groups])
-    limits, totals = _limits(_Room(batch, task, sample), (z, there, weight, groups), cells, locate.size)
     wp = task.working_point
     fold = None if batch.fold is None else batch.fold[rows]
+    network = network_of(Batch(x, sample.relative, sample.group, fold), models, device)
+    locate = Binning(task, sample.marginals(task), context, device, scored=floor is not None)
+    cells = locate.nominal(
+        put(x),
+        [put(column) for column in sample.bins(batch, task)],
+        network(put(x), torch.arange(len(x), device=device)),
+    )
+    groups, there, weight = put(sample.group), put(sample.there), put(sample.relative)
+    z = standard(put(x), there, put(mean)[groups], put(spread)[groups])
+    room = _Room(batch, task, sample, floor)
+    limits, totals = _limits(room, (z, there, weight, groups), cells, locate.size)
     problem = Problem(
         x=put(x),
         there=there,
@@ -87,7 +97,7 @@ def make_problem(
         pool=put(sample.pool),
         mean=put(mean),
         spread=put(spread),
-        logit=network_of(Batch(x, sample.relative, sample.group, fold), models, device),
+        logit=network,
         valid=_possible(task, context),
         cells=cells,
         locate=locate,
@@ -134,6 +144,8 @@ class _Sample:
         Both ascend.
     relative
         |weight| in units of its mean in the group.
+    average
+        Mean |weight| of each group.
     even
         Whether all weights of every pool are equal.
     """
@@ -143,6 +155,7 @@ class _Sample:
     group: Integers
     pool: Integers
     relative: Floats
+    average: Floats
     even: bool
 
     @staticmethod
@@ -158,7 +171,7 @@ class _Sample:
         np.minimum.at(low, pool, weight)
         np.maximum.at(high, pool, weight)
         even = bool(np.all(high <= low * (1 + 1e-6)))
-        return _Sample(rows, there[rows], group[rows], pool, weight / average[group[rows]], even)
+        return _Sample(rows, there[rows], group[rows], pool, weight / average[group[rows]], average, even)
 
     def marginals(self, task: Task) -> list[int]:
         """Features whose marginal can change, so that it needs a table."""
@@ -213,17 +226,18 @@ def _drift(there: Tensor) -> Tensor:
 class _Room:
     """How far the groups of a batch may move, in the solver's terms."""
 
-    def __init__(self, batch: Batch, task: Task, sample: _Sample) -> None:
+    def __init__(self, batch: Batch, task: Task, sample: _Sample, floor: Floats | None) -> None:
         self.task, self.sample = task, sample
+        self.floor = None if floor is None else floor / sample.average[:, None, None]
         count = int(sample.group.max()) + 1
         # Deviations of the two signs can add up in the net sample: each gets the share |net| / sum.
-        weight, atom = batch.weight[sample.rows], batch.group[sample.rows]
-        size = int(batch.group.max()) + 1
+        inside, size = batch.group >= 0, int(batch.group.max()) + 1
+        weight, atom = batch.weight[inside], batch.group[inside]
         net, total = np.bincount(atom, weight, size), np.bincount(atom, np.abs(weight), size)
         share = np.divide(net, total, out=np.zeros(size), where=total > 0)
-        self.share = share[atom[np.unique(sample.group, return_index=True)[1]]]
+        self.share = share[batch.group[sample.rows][np.unique(sample.group, return_index=True)[1]]]
         self.drifts = task.composes and not (sample.even and not _copies(task))
-        absolute = np.abs(weight)
+        absolute = np.abs(batch.weight[sample.rows])
         sums, squares = (np.bincount(sample.group, w, count) for w in (absolute, absolute**2))
         self.effective = [
             effective_events(float(s), float(q)) for s, q in zip(sums * self.share, squares, strict=True)
@@ -253,6 +267,8 @@ class _Room:
         occupied = (content[..., :-1] > 0).sum(-1).cpu().numpy()
         found = [self.marginal(feature, occupied[:, q]) for q, feature in enumerate(marginals)]
         found += [(JSD, self.task.budget.watch * self.share)] * len(self.task.watched)
+        if self.floor is not None:
+            found.append((FLOOR, np.ones(len(self.share))))
         limits = np.stack([limit for _, limit in found], axis=1) if found else np.zeros((len(self.share), 0))
         return [kind for kind, _ in found], limits
 
@@ -274,6 +290,10 @@ def _limits(
     nominal = correlations(totals, n, good)
     kinds, allowed = room.tables(content)
     device = z.device
+    floor = None
+    if room.floor is not None:
+        floor = torch.zeros((groups, 2, size), dtype=torch.float64, device=device)
+        floor[..., : room.floor.shape[-1]] = torch.as_tensor(room.floor, device=device)
     limits = Limits(
         weight=n,
         nominal=nominal,
@@ -286,5 +306,6 @@ def _limits(
         kind=torch.tensor(kinds, dtype=torch.long, device=device),
         events=torch.bincount(group, minlength=groups).double(),
         total=torch.bincount(group, weight, groups),
+        floor=floor,
     )
     return limits, totals

@@ -158,7 +158,7 @@ class Run:
             fine = fine & problem.valid(candidates, flat)
         gain = torch.where(fine, gain.double(), -torch.inf).view(2, -1) * weight
         cells, old = state.cells[event], state.z[at]
-        moved = problem.locate(candidates, cells, pairs) if cells.shape[-1] else cells
+        moved = problem.locate(candidates, logit, cells, pairs) if cells.shape[-1] else cells
         there, group = problem.there[event], problem.group[event[0]]
         return Offers(
             pairs,
