@@ -113,10 +113,12 @@ def test_copies_within_one_bin_always_fit():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_copies_leave_a_bin_its_last_event(seed):
-    """Where only the whole marginal is limited no value may die out: nothing could bring it back."""
+@pytest.mark.parametrize("limit", [0.01, 0.2])
+def test_copies_empty_only_what_the_limit_forgives(seed, limit):
+    """Where only the whole marginal is limited values may die out, but nothing could bring them back."""
     problem, _, state, offers = STARTED
-    limits = replace(problem.limits, kind=torch.full_like(problem.limits.kind, RMS))
+    kind, table = torch.full_like(problem.limits.kind, RMS), torch.full_like(problem.limits.table, limit)
+    limits = replace(problem.limits, kind=kind, table=table)
     asked = torch.rand(offers.gain.shape, generator=torch.Generator().manual_seed(seed)) < 0.9
     asked &= asked.cumsum(0) == 1
     kept = fits(limits, state.totals, offers, asked, problem.table)
@@ -126,7 +128,11 @@ def test_copies_leave_a_bin_its_last_event(seed):
     )
     after = add(state.totals, offers, kept, exact=False).content[:, :4, :-1]
     assert ((before > 0.5) & (free < 1e-6)).any()
-    assert (after[before > 0.5] > 1e-6).all()
+    nominal = limits.reference[:, :4, :-1]
+    emptied = torch.where((after < 1e-6) & (before > 1e-6), nominal, 0.0).sum(-1)
+    empty = torch.where(before < 1e-6, nominal, 0.0).sum(-1)
+    assert (emptied <= (0.5 * limit**2 * nominal.sum(-1) - empty).clamp(min=1e-9)).all()
+    assert bool(emptied.any()) is (limit > 0.1)
     assert (kept & asked).any()
 
 

@@ -19,6 +19,9 @@ __all__ = ("Quote", "add", "fits", "quote")
 _CROWD = 0.1
 """Weight of the own contribution of a change to a table that is a ball: most of it stays inside."""
 
+_EMPTY = 0.5
+"""Share of the square of a limit up to which bins may be emptied for good."""
+
 _NEAR = 3.0
 """Events above a floor from which on a bin is free: far from it nothing has to be held back."""
 
@@ -189,7 +192,8 @@ def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
 def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: Tensor) -> Tensor:
     """Copies for which every band has room, whatever else is copied together with them.
 
-    Where there is no band they leave a bin its last event: no other one has a value that could fill it again.
+    Where there is no band they empty only as much as half of the limit forgives: when the last event of a bin
+    has gone, no other one has a value that could fill it again.
 
     Parameters
     ----------
@@ -208,11 +212,16 @@ def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: 
     deviation = totals.content - limits.reference
     old, new = (base + cells[which].gather(1, q[:, None])[:, 0] for cells in (offers.cells, offers.moved))
     leaving = _cumulative(old, weight)
-    last = leaving > totals.content.view(-1)[old] - 1e-6
+    last = (leaving > totals.content.view(-1)[old] - 1e-6) & (old != new)
+    empty = torch.where(totals.content < 1e-6, limits.reference, 0.0)[..., :-1].sum(-1)
+    forgiven = (_EMPTY * limits.table**2 * limits.sizes()[..., 0] - empty).view(-1)
+    at = group * len(limits.kind) + q
+    content = torch.where(last, limits.reference.view(-1)[old], 0.0)
+    lost = last & (_cumulative(at, content) > forgiven[at])
     out = leaving <= (room + deviation).view(-1)[old]
     into = _cumulative(new, weight) <= (room - deviation).view(-1)[new]
     kept = copies.clone()
-    kept[which] = torch.where(limits.kind[q] == BAND, out & into, ~last) | (old == new)
+    kept[which] = torch.where(limits.kind[q] == BAND, out & into, ~lost) | (old == new)
     return kept
 
 
