@@ -128,7 +128,8 @@ def to_weights(weight: Any, count: int, dataset: str, *, data: bool) -> NDArray[
     Raises
     ------
     InputError
-        If simulation has none, if the number of events is another one, or if one is NaN or infinite.
+        If simulation has none, if the number of events is another one, if one is NaN or infinite, or if real
+        data have one that is not 1: then yields and errors of the data would not be those of counts.
     """
     if weight is None:
         if not data:
@@ -145,18 +146,26 @@ def to_weights(weight: Any, count: int, dataset: str, *, data: bool) -> NDArray[
     if bad:
         msg = f"dataset {dataset!r}: {bad} of {count} weights are NaN or infinite; select these events away"
         raise InputError(msg)
+    other = int((array != 1).sum())
+    if data and other:
+        msg = (
+            f"dataset {dataset!r}: {other} of {count} weights are not 1, but data=True says real data, which "
+            "are counted; leave weight= out, or data=True if this is weighted simulation"
+        )
+        raise InputError(msg)
     return array
 
 
 def to_folds(fold: Any, count: int, models: int) -> NDArray[np.int64] | None:
-    """Copy the fold of each event; ``None`` with a single model.
+    """Copy the fold of each event; ``None`` with a single model, which takes the events of all folds.
 
     Raises
     ------
     InputError
-        If several models have none, or if it is not one integer of 0 … models − 1 for each event.
+        If several models have none, or if it is not one integer of 0 … models − 1 for each event; with a
+        single model, if it is not one integer ≥ 0 for each event.
     """
-    if models == 1:
+    if fold is None and models == 1:
         return None
     if fold is None:
         msg = f"{models} models need fold=, the fold of each event in 0 … {models - 1}"
@@ -164,11 +173,12 @@ def to_folds(fold: Any, count: int, models: int) -> NDArray[np.int64] | None:
     given = to_numpy("fold", fold)
     with np.errstate(invalid="ignore"):  # NaN is refused below
         array = given.astype(np.int64)
-    fits = array.shape == (count,) and bool(((array == given) & (array >= 0) & (array < models)).all())
-    if not fits:
-        msg = f"fold must be one integer in 0 … {models - 1} for each of the {count} events"
+    whole = array.shape == (count,) and bool(((array == given) & (array >= 0)).all())
+    if not whole or (models > 1 and bool((array >= models).any())):
+        allowed = f"in 0 … {models - 1}" if models > 1 else "≥ 0"
+        msg = f"fold must be one integer {allowed} for each of the {count} events"
         raise InputError(msg)
-    return array
+    return array if models > 1 else None
 
 
 def to_context(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,13 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums import COUNTS, Sums
 
 __all__ = (
+    "ALL",
     "DATA",
     "Estimate",
     "Term",
     "check_estimates",
+    "check_merged",
+    "check_totals",
     "check_weights",
     "content",
     "counts_of",
@@ -28,6 +33,9 @@ Term = tuple[float, str, str, str]
 
 DATA = "data"
 """Name of the process that holds all real data."""
+
+ALL = "all simulation"
+"""Name of the sum of all simulated datasets in the fooling ratios."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,57 @@ class Estimate:
     regions
         Region → control region from which its content is taken.
     scale
-        Transfer factor from the control region.
+        Transfer factor from the control region, above 0.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them is something else.
     """
 
     name: str
     regions: Mapping[str, str]
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        msg = ""
+        if not isinstance(self.name, str) or not self.name:
+            msg = f"an estimate needs the name of a process, got {self.name!r}"
+        elif not isinstance(self.regions, Mapping) or not self.regions:
+            got = f"{self.regions!r:.80}"
+            msg = f"estimate {self.name!r}: regions must be a dict of region → control region, got {got}"
+        elif isinstance(self.scale, bool) or not isinstance(self.scale, Real):
+            msg = f"estimate {self.name!r}: scale must be a number, got {self.scale!r}"
+        elif not (self.scale > 0 and math.isfinite(self.scale)):
+            msg = f"estimate {self.name!r}: scale={self.scale} must be a finite number above 0"
+        if msg:
+            raise ConfigurationError(msg)
+
+
+def check_merged(sums: Any) -> None:
+    """Raise an InputError that says where the merged output is, if this is not it."""
+    if isinstance(sums, Sums):
+        return
+    found = list(_places(sums))
+    remedy = "give what the call of Conserv returned in process(), merged by coffea"
+    if found:
+        remedy = "it is in " + ", ".join(f"output{place}" for place in found) + ": give that"
+    msg = f"this needs the merged output of Conserv (a Sums), got a {type(sums).__name__}; {remedy}"
+    raise InputError(msg)
+
+
+def _places(output: Any, depth: int = 3) -> Iterator[str]:
+    """Where in an output of coffea there are sums, as they are indexed."""
+    parts: Any = ()
+    if isinstance(output, Mapping):
+        parts = output.items()
+    elif isinstance(output, (tuple, list)):
+        parts = enumerate(output)
+    for key, part in parts:
+        if isinstance(part, Sums):
+            yield f"[{key!r}]"
+        elif depth > 1:
+            yield from (f"[{key!r}]{place}" for place in _places(part, depth - 1))
 
 
 def simulated(processes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -69,10 +122,8 @@ def _real(sums: Sums) -> set[str]:
 def group_datasets(sums: Sums, processes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """Process → datasets, in the order of the user, then the others sorted, then data."""
     real, owner, made = _real(sums), dict[str, str](), dict[str, tuple[str, ...]]()
+    _check_lists("processes", processes, "datasets")
     for process, datasets in processes.items():
-        if isinstance(datasets, str) or not datasets:
-            msg = f"processes[{process!r}] must be a list of datasets, got {datasets!r}"
-            raise ConfigurationError(msg)
         for dataset in datasets:
             _check_member(process, dataset, owner, sums, real=dataset in real)
             owner[dataset] = process
@@ -93,6 +144,55 @@ def group_datasets(sums: Sums, processes: Mapping[str, Sequence[str]]) -> dict[s
     return {**made, DATA: tuple(sorted(real))} if real else made
 
 
+def _check_lists(name: str, given: Any, members: str) -> None:
+    """Raise unless this is a dict of lists of names."""
+    if not isinstance(given, Mapping):
+        msg = f"{name} must be a dict of name → list of {members}, got {given!r:.80}"
+        raise ConfigurationError(msg)
+    for key, listed in given.items():
+        strings = isinstance(listed, Collection) and all(isinstance(member, str) for member in listed)
+        if isinstance(listed, str) or not strings or not listed:
+            remedy = f"; write [{listed!r}]" if isinstance(listed, str) and listed else ""
+            msg = f"{name}[{key!r}] must be a list of {members}, got {listed!r:.80}{remedy}"
+            raise ConfigurationError(msg)
+
+
+def check_totals(
+    totals: Mapping[str, Sequence[str]], processes: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Total → its datasets, from sums of simulated processes that the user wants to see.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is taken, or a member is no simulated process or listed twice.
+    """
+    _check_lists("totals", totals, "processes")
+    known, made = simulated(processes), dict[str, tuple[str, ...]]()
+    names = {*processes, *(dataset for datasets in processes.values() for dataset in datasets)}
+    if ALL in names:
+        msg = f"{ALL!r} is the name of the sum of all simulation; rename the process or dataset"
+        raise ConfigurationError(msg)
+    for name, members in totals.items():
+        unknown = [member for member in members if member not in known]
+        msg = ""
+        if name in {*names, DATA, ALL}:
+            msg = "this name belongs to something else already; choose another one"
+        elif unknown:
+            msg = (
+                f"there is no simulated process {', '.join(unknown)}; there are {', '.join(known) or 'none'}"
+            )
+        elif len(set(members)) < len(members):
+            msg = "a process is listed twice; leave it once"
+        if msg:
+            msg = f"totals[{name!r}]: {msg}"
+            raise ConfigurationError(msg)
+        made[name] = tuple(dataset for member in members for dataset in known[member])
+    if known:
+        made[ALL] = tuple(dataset for datasets in known.values() for dataset in datasets)
+    return made
+
+
 def _check_member(process: str, dataset: str, owner: Mapping[str, str], sums: Sums, *, real: bool) -> None:
     msg = ""
     if dataset not in sums.chunks:
@@ -111,8 +211,11 @@ def check_estimates(
     estimates: Sequence[Estimate], processes: Mapping[str, tuple[str, ...]], regions: Sequence[str]
 ) -> None:
     """Raise a ConfigurationError if an estimate does not fit the processes and regions."""
-    taken = {*processes, DATA}
+    taken = {*processes, DATA, ALL}
     for estimate in estimates:
+        if not isinstance(estimate, Estimate):
+            msg = f"estimates must hold Estimate(name, regions, scale), got {estimate!r:.80}"
+            raise ConfigurationError(msg)
         named = {*estimate.regions, *estimate.regions.values()}
         unknown = sorted(named - set(regions))
         msg = ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,21 @@ import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.api import OBJECTIVES, SOLVERS, check_choice, check_working_point, pick_device
-from coffea_conserv.attacks.batch import Batch, Task, check_functions, possible, scores, watched_values
+from coffea_conserv.attacks.batch import (
+    Batch,
+    Task,
+    check_functions,
+    check_scores,
+    possible,
+    scores,
+    watched_values,
+)
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.model import Handle, make_handles
 from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
+from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import (
@@ -34,6 +42,8 @@ from coffea_conserv.features import (
     make_watched,
 )
 from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.groups import check_merged
+from coffea_conserv.regions import atoms, check_regions
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
 if TYPE_CHECKING:
@@ -44,9 +54,6 @@ __all__ = ("Conserv",)
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
-
-_REGION_CUT = 64
-"""A region needs this many events on either side for the test whether it is a cut on the score."""
 
 _checked: set[str] = set()
 
@@ -132,9 +139,7 @@ class Conserv:
         put(self, "features", features)
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", _solver(self.solver))
-        for feature in features:
-            if not feature.frozen and not self.budget.frozen:
-                self.budget.marginal(feature.name)
+        self.budget.check_features([feature.name for feature in features if not feature.frozen])
         examples = _examples(features)
         check_functions(self._task(), torch.from_numpy(examples))
         put(self, "model", make_handles(self.model))
@@ -171,6 +176,7 @@ class Conserv:
             self.valid,
             self.solver,
             composes=True,
+            score_edges=np.asarray(self.score.edges, dtype=np.float64),
         )
 
     def __call__(  # noqa: PLR0913 -- the one call of the plugin; keywords with defaults
@@ -193,15 +199,17 @@ class Conserv:
         columns
             Feature → one value per selected event: awkward, NumPy or torch; a dict or a record array.
         regions
-            Name → Boolean mask of the selected events. Regions may overlap; events in none are left alone.
+            Name → Boolean mask of the selected events. Regions may overlap; events in none are left alone. A
+            region that is cut on the score is refused, as far as :func:`coffea_conserv.regions.check_regions`
+            can tell.
         weight
-            One weight per event, any sign. Needed for simulation.
+            One weight per event, any sign. Needed for simulation. Real data are counted: they have none.
         events
             The NanoEvents, whose metadata give dataset and chunk.
         data
             Real data: nominal histograms are filled, nothing is attacked.
         fold
-            Fold of each event, with a list of models.
+            Fold of each event, with a list of models. A single model takes the events of all folds.
         context
             Further columns that ``valid`` and ``watch`` get; they do not move.
         dataset, chunk
@@ -217,14 +225,14 @@ class Conserv:
         InputError
             With the offender and the remedy.
         """
-        dataset, chunk, read = _identity(events, dataset, chunk)
+        dataset, chunk, read = identity(events, dataset, chunk)
         arrays = to_columns(columns, [feature.name for feature in self.features])
         matrix = feature_matrix(arrays, self.features)
         count = len(matrix)
         masks = to_masks(regions, count)
         weights = to_weights(weight, count, dataset, data=data)
         folds = to_folds(fold, count, len(self.handles))
-        batch = Batch(matrix, weights, _atoms(masks), folds, to_context(context, count, list(arrays)))
+        batch = Batch(matrix, weights, atoms(masks), folds, to_context(context, count, list(arrays)))
         values, unattacked = self._values(batch, masks, (dataset, chunk), data=data)
         sample = Sample(
             dataset,
@@ -248,12 +256,14 @@ class Conserv:
         task = self._task()
         values = {"nominal": self._quantities(batch, task, models, batch.x)}
         unattacked: dict[str, NDArray[np.bool_]] = {}
-        _check_regions(masks, values["nominal"]["score"])
+        columns = {name: column for name, column in values["nominal"].items() if name != "score"}
+        frozen = [feature.name for feature in self.features if feature.frozen]
+        check_regions(masks, values["nominal"]["score"], columns, frozen)
         if data:
             return values, unattacked
         possible(batch, task)  # complains about ``valid`` before anything expensive starts
         for variation, direction in DIRECTIONS.items():
-            seed = _seed(self.seed, *origin, direction)
+            seed = seed_of(self.seed, *origin, direction)
             outcome = perturb(batch, task, models, direction, seed, device)
             values[variation] = self._quantities(batch, task, models, outcome.x)
             unattacked[variation] = outcome.unattacked
@@ -266,10 +276,7 @@ class Conserv:
         named: dict[str, NDArray[Any]] = {f.name: x[:, j] for j, f in enumerate(self.features)}
         named |= watched_values(batch, task, x)
         named["score"] = scores(batch, models, x, device)
-        bad = int((~np.isfinite(named["score"])).sum())
-        if bad:
-            msg = f"the model gives NaN or infinity for {bad} of {len(x)} events; check its inputs"
-            raise InputError(msg)
+        check_scores(named["score"], x, tuple(self.features))
         return named
 
     def result(
@@ -277,8 +284,9 @@ class Conserv:
         sums: Sums,
         *,
         processes: Mapping[str, Sequence[str]] | None = None,
-        estimates: Sequence[Estimate] = (),
-        asked: Mapping[str, int] | None = None,
+        estimates: Estimate | Sequence[Estimate] = (),
+        totals: Mapping[str, Sequence[str]] | None = None,
+        asked: Mapping[str, int] | Iterable[Any] | None = None,
     ) -> Result:
         """Judge merged outputs and make templates of them.
 
@@ -289,12 +297,23 @@ class Conserv:
         processes
             Process → its datasets; every other dataset is a process of its own.
         estimates
-            Processes that are estimated from data minus simulation.
+            Processes that are estimated from data minus simulation, or one.
+        totals
+            Name → processes whose sum gets fooling ratios of its own. With ``{"backgrounds": ["W", "DY"]}``,
+            ``result.fooling_of("backgrounds", "signal").ratio`` is the weighted fooling ratio of all
+            correctly classified background events in the region ``signal``.
         asked
-            Dataset → number of events that the run was asked to read, for the coverage.
+            What the run was asked to read, for the coverage: dataset → number of events, or the chunks that
+            coffea's ``Runner.preprocess(fileset, …)`` yields.
+
+        Raises
+        ------
+        InputError, ConfigurationError
+            With the offender and the remedy, for example if this is the whole output.
         """
         from coffea_conserv.result import Settings, make_result  # noqa: PLC0415 -- workers do not need it
 
+        check_merged(sums)
         if sums.config != self.config:
             msg = (
                 f"this output was made with another configuration ({sums.config}) than this Conserv "
@@ -311,7 +330,9 @@ class Conserv:
             self.seed,
             self.config,
         )
-        return make_result(sums, settings, processes=processes, estimates=estimates, asked=asked)
+        return make_result(
+            sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked
+        )
 
 
 def _check_settings(budget: Any, seed: Any, device: str) -> None:
@@ -360,50 +381,3 @@ def _examples(features: tuple[Feature, ...]) -> NDArray[np.float32]:
         column = low + (high - low) * rng.uniform(0.02, 0.6, size=16)
         columns.append(column if feature.axis.traits.continuous else np.floor(column))
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, str, int | None]:
-    """Dataset, chunk and number of events read, from the metadata of the events where there are some."""
-    metadata = getattr(events, "metadata", None) or {}
-    dataset = dataset or metadata.get("dataset")
-    if dataset is None:
-        msg = "no dataset: give events= (their metadata name it) or dataset="
-        raise InputError(msg)
-    if chunk is None and {"fileuuid", "entrystart", "entrystop"} <= set(metadata):
-        chunk = f"{metadata['fileuuid']}:{metadata['entrystart']}-{metadata['entrystop']}"
-    if chunk is None:
-        msg = "no chunk identity: give events= as coffea's Runner hands them out, or chunk="
-        raise InputError(msg)
-    read = None
-    if "entrystart" in metadata:
-        read = int(metadata["entrystop"]) - int(metadata["entrystart"])
-    return str(dataset), str(chunk), read
-
-
-def _atoms(masks: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """Events with the same membership in the regions; −1 for events in none."""
-    code = np.column_stack(list(masks.values()))
-    if not len(code):
-        return np.zeros(0, dtype=np.int64)
-    index = np.unique(code, axis=0, return_inverse=True)[1].reshape(-1)
-    return np.where(code.any(axis=1), index, -1).astype(np.int64)
-
-
-def _seed(*parts: Any) -> int:
-    """Seed of a chunk and direction: the same whatever worker runs it, and in whatever order."""
-    digest = hashlib.sha256("\n".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "little") % (2**63)
-
-
-def _check_regions(masks: Mapping[str, NDArray[np.bool_]], score: NDArray[np.float32]) -> None:
-    """Refuse a region that is a cut on the score: the attack moves events across it."""
-    for name, mask in masks.items():
-        inside, outside = score[mask], score[~mask]
-        if min(len(inside), len(outside)) < _REGION_CUT:
-            continue
-        if inside.min() > outside.max() or inside.max() < outside.min():
-            msg = (
-                f"region {name!r} is a cut on the score, which the attack moves; leave the cut out and use "
-                "bins of the score instead"
-            )
-            raise InputError(msg)

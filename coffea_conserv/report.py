@@ -14,6 +14,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from coffea_conserv.chunks import median_chunk
 from coffea_conserv.features import Feature
 from coffea_conserv.templates import MEANING, replacing
 from coffea_conserv.verdict import Limit
@@ -22,24 +23,27 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from coffea_conserv.result import Result, Settings
+    from coffea_conserv.sanity import TemplateWarning
 
-__all__ = ("fooling_table", "print_report", "to_dict", "verdict_table", "worst_limits", "write_json")
+__all__ = (
+    "coverage_table",
+    "fooling_table",
+    "print_report",
+    "to_dict",
+    "verdict_table",
+    "warnings_table",
+    "worst_limits",
+    "write_json",
+)
 
 _PACKAGES = ("coffea-conserv", "coffea", "numpy", "torch")
-
-
-def usage(limit: Limit) -> float:
-    """Share of a limit that is used: value / limit; 0 or infinite for a limit of 0."""
-    if limit.limit > 0:
-        return limit.value / limit.limit
-    return math.inf if limit.value > 0 else 0.0
 
 
 def worst_limits(result: Result) -> tuple[Limit, ...]:
     """Limit with the largest share used in each group, in the order of the verdict."""
     worst: dict[str, Limit] = {}
     for limit in result.verdict.limits:
-        if limit.group not in worst or usage(limit) > usage(worst[limit.group]):
+        if limit.group not in worst or limit.used > worst[limit.group].used:
             worst[limit.group] = limit
     return tuple(worst.values())
 
@@ -65,7 +69,7 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for limit in verdict.limits if all_limits else worst_limits(result):
-        used = usage(limit)
+        used = limit.used
         table.add_row(
             escape(limit.group),
             escape(limit.name),
@@ -79,15 +83,19 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
 
 
 def fooling_table(result: Result) -> Table:
-    """Make a table of the fooling ratios; "one chunk" stands where no error is possible."""
-    table = Table(title="fooling ratio", caption=f"crossing the score {result.settings.working_point:g}")
+    """Make a table of the fooling ratios; a dash stands where there is no ratio or no error."""
+    point = f"{result.settings.working_point:g}"
+    caption = (
+        f"weight that crosses the score {point} over the weight on the side attacked; statistical errors"
+    )
+    table = Table(title="fooling ratio", caption=caption)
     for name in ("group", "region", "variation"):
         table.add_column(name, overflow="fold")
     for name in ("fooled", "error", "returned", "net", "mean score", "unattacked", "moved"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in result.fooling:
         shift = "–" if math.isnan(row.score_shift) else f"{row.score_shift:+.4f}"
-        error = "one chunk" if math.isnan(row.error) else f"{row.error:.2%}"
+        error = "–" if math.isnan(row.error) else f"{row.error:.2%}"
         shares = (row.returned, row.net, row.unattacked_share, row.moved_share)
         returned, net, unattacked, moved = (_percent(share) for share in shares)
         names = (escape(row.name), escape(row.region), row.variation)
@@ -100,17 +108,84 @@ def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.1%}"
 
 
-def print_report(result: Result, console: Console, *, all_limits: bool = False) -> None:
-    """Print verdict, fooling ratios and what is missing from the coverage to a console of rich."""
-    console.print(verdict_table(result, all_limits=all_limits))
-    console.print(fooling_table(result))
+def coverage_table(result: Result) -> Table:
+    """Make a table of the chunks and events asked for and done, by dataset."""
+    table = Table(title="coverage", caption="chunk: median number of events read in one")
+    table.add_column("dataset", overflow="fold")
+    for name in ("chunks", "asked", "events", "asked", "chunk"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
     for entry in result.coverage:
+        asked = ("unknown" if n is None else f"{n:,}" for n in (entry.chunks_asked, entry.events_asked))
+        chunks, events = asked
+        state = {True: "[green]complete[/]", None: "", False: "[bold red]incomplete[/]"}[entry.complete]
         if entry.repeated:
-            named = escape(", ".join(entry.repeated))
-            console.print(f"[bold red]{escape(entry.dataset)}: merged more than once: {named}[/]")
-        elif entry.complete is False:
-            dataset = escape(entry.dataset)
-            console.print(f"[bold red]{dataset}: {entry.events} of {entry.events_asked} events[/]")
+            state = f"[bold red]merged more than once: {escape(', '.join(entry.repeated))}[/]"
+        table.add_row(
+            escape(entry.dataset),
+            f"{entry.chunks:,}",
+            chunks,
+            f"{entry.events:,}",
+            events,
+            f"{entry.events_per_chunk:,.0f}",
+            state,
+        )
+    return table
+
+
+def warnings_table(warnings: Sequence[TemplateWarning]) -> Table:
+    """Make a compact table of what was found in templates: regions with the same finding share a row."""
+    table = Table(title="look at these templates before a fit", caption="bins count from 0")
+    for name in ("process", "found", "regions (bins)"):
+        table.add_column(name, overflow="fold")
+    rows: dict[tuple[str, str], list[str]] = {}
+    for warning in warnings:
+        bins = f" ({_ranges(warning.bins)})" if warning.bins else ""
+        rows.setdefault((warning.process, warning.text), []).append(warning.region + bins)
+    order = {process: place for place, (process, _) in enumerate(reversed(rows))}
+    for (process, text), places in sorted(rows.items(), key=lambda row: -order[row[0][0]]):
+        table.add_row(
+            escape(process) or "all", escape(text), escape(", ".join(filter(None, places)) or "all")
+        )
+    return table
+
+
+def _ranges(bins: Sequence[int]) -> str:
+    """Write numbers shortly, 1, 2, 3, 7 as 1–3 7."""
+    parts: list[list[int]] = []
+    for number in bins:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return " ".join("–".join(str(number) for number in part) for part in parts)
+
+
+def _negative_lines(result: Result) -> list[str]:
+    """Say where bins with negative content are seen in part only, one line for each quantity."""
+    lines: dict[str, list[str]] = {}
+    for found in result.verdict.negative:
+        bins = max(found.nominal, found.attacked)
+        lines.setdefault(found.quantity, []).append(f"{found.group} ({bins}, {found.share:.1%})")
+    return [f"{quantity}: {', '.join(places)}" for quantity, places in lines.items()]
+
+
+def print_report(result: Result, console: Console, *, all_limits: bool = False) -> None:
+    """Print verdict, fooling ratios, coverage and warnings of the score templates to a console of rich."""
+    console.print(verdict_table(result, all_limits=all_limits))
+    negative = _negative_lines(result)
+    if negative:
+        console.print(
+            "[yellow]Bins with a negative sum of weights, which the limits on marginals leave out[/] "
+            "(number of bins, share of the content):"
+        )
+        for line in negative:
+            console.print(f"  {escape(line)}")
+    console.print(fooling_table(result))
+    console.print(coverage_table(result))
+    warnings = result.templates("score").warnings
+    if warnings:
+        console.print(warnings_table(warnings))
     console.print(f"The attacked templates are the {MEANING}.")
 
 
@@ -120,15 +195,19 @@ def to_dict(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``meaning``, ``verdict``, ``fooling``, ``coverage``, ``processes``, ``estimates``, ``regions``,
+        ``meaning``, ``verdict``, ``fooling``, ``coverage``, ``events_per_chunk`` (median over the chunks of
+        simulation), ``warnings`` (of the score templates), ``processes``, ``estimates``, ``regions``,
         ``settings`` and ``versions``. What is not a finite number is ``None``.
     """
+    simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
     plain: dict[str, Any] = _plain(
         {
             "meaning": MEANING,
             "verdict": result.verdict.to_dict(),
             "fooling": [asdict(row) for row in result.fooling],
             "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
+            "events_per_chunk": median_chunk(result.sums, simulation),
+            "warnings": [asdict(warning) for warning in result.templates("score").warnings],
             "processes": result.processes,
             "estimates": [asdict(estimate) for estimate in result.estimates],
             "regions": result.regions,

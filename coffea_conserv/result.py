@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,30 @@ from hist import axis as axes
 from numpy.typing import NDArray
 
 from coffea_conserv.budget import Budget
-from coffea_conserv.errors import InputError
+from coffea_conserv.chunks import Coverage, coverage_of, read_asked
+from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature, Watched
-from coffea_conserv.fooling import Coverage, Fooling, coverage_of, fooling_of
+from coffea_conserv.fooling import Fooling
 from coffea_conserv.groups import (
+    ALL,
     DATA,
     Estimate,
     Term,
     check_estimates,
+    check_merged,
+    check_totals,
     check_weights,
     content,
-    counts_of,
     group_datasets,
     simulated,
 )
 from coffea_conserv.measures import correlation
+from coffea_conserv.merged import Group, fooling_rows, judge_merged
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.templates import LABEL, Templates, make_templates
-from coffea_conserv.verdict import Contents, Limit, Verdict, judge
+from coffea_conserv.verdict import Verdict
 
-__all__ = ("DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
+__all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +96,8 @@ class Result:
     verdict
         Every limit with value and slack, by dataset, and by process where it has several datasets.
     fooling
-        Fooling ratios of the same groups.
+        Fooling ratios of the same groups, of the totals and of all simulation. One of them by name:
+        ``result.fooling_of("all simulation", "signal").ratio``.
     coverage
         What was processed, by dataset.
     """
@@ -184,6 +189,34 @@ class Result:
                     view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
         return made
 
+    def fooling_of(self, name: str, region: str, variation: str = "conservUp") -> Fooling:
+        """Return the fooling ratio of one group, with its error.
+
+        Parameters
+        ----------
+        name
+            Dataset, process, one of ``totals``, or ``"all simulation"``.
+        region, variation
+            Where, and in which direction.
+
+        Returns
+        -------
+        Fooling
+            For backgrounds the ratio of ``conservUp`` is that of the correctly classified events: with
+            ``totals={"backgrounds": [...]}`` it is ``result.fooling_of("backgrounds", "signal").ratio``.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        known = {(row.name, row.region, row.variation): row for row in self.fooling}
+        if (name, region, variation) not in known:
+            places = ", ".join(dict.fromkeys("/".join(key) for key in known)) or "none"
+            msg = f"there is no fooling ratio of {name}/{region}/{variation}; there are {places}"
+            raise InputError(msg)
+        return known[name, region, variation]
+
     def correlation(self, process: str | None, region: str, variation: str) -> Floats:
         """Weighted Pearson matrix of features, then watched quantities, shape (quantities, quantities).
 
@@ -272,8 +305,9 @@ def make_result(
     settings: Settings,
     *,
     processes: Mapping[str, Sequence[str]] | None = None,
-    estimates: Sequence[Estimate] = (),
-    asked: Mapping[str, int] | None = None,
+    estimates: Estimate | Sequence[Estimate] = (),
+    totals: Mapping[str, Sequence[str]] | None = None,
+    asked: Mapping[str, int] | Iterable[Any] | None = None,
 ) -> Result:
     """Judge merged sums and make the result of a run.
 
@@ -286,75 +320,54 @@ def make_result(
     processes
         Process → datasets. A dataset that is not named is a process of its own.
     estimates
-        Processes estimated from data.
+        Processes estimated from data, or one.
+    totals
+        Name → simulated processes whose sum gets fooling ratios of its own.
     asked
-        Dataset → number of events of the fileset, for the coverage.
+        What the run was asked to read, for the coverage; see :func:`coffea_conserv.chunks.read_asked`.
 
     Raises
     ------
     ConfigurationError
-        If processes or estimates do not fit the datasets and regions.
+        If processes, estimates or totals do not fit the datasets and regions, or ``asked`` is something else.
     InputError
-        If a dataset mixes real data and simulation, or a region of a simulated dataset has events but no
-        positive sum of weights.
+        If these are no merged sums, a dataset mixes real data and simulation, or a region of a simulated
+        dataset has events but no positive sum of weights.
     """
-    grouped = group_datasets(sums, processes or {})
+    check_merged(sums)
+    grouped = group_datasets(sums, {} if processes is None else processes)
     regions = tuple(sorted({region for _, region, _ in sums.counts}))
-    check_estimates(estimates, grouped, regions)
+    estimated = _as_estimates(estimates)
+    check_estimates(estimated, grouped, regions)
+    summed = check_totals({} if totals is None else totals, grouped)
+    wanted = read_asked(asked)
     check_weights(sums, grouped)
-    several = [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
-    groups = [("dataset", name, (name,)) for names in simulated(grouped).values() for name in names]
-    limits: list[Limit] = []
-    fooling: list[Fooling] = []
-    for level, name, datasets in (*groups, *several):
-        for region in regions:
-            for variation in VARIATIONS[1:]:
-                if not counts_of(sums, datasets, region, variation)["events"]:
-                    continue
-                limits.extend(_judged(sums, settings, name, datasets, (region, variation)))
-                fooling.append(fooling_of(sums, (name, level), datasets, region, variation))
+    groups: list[Group] = [("dataset", n, (n,)) for names in simulated(grouped).values() for n in names]
+    groups += [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
+    sums_of = [*groups, *(("all" if n == ALL else "total", n, names) for n, names in summed.items())]
     return Result(
         sums,
         settings,
         grouped,
-        tuple(estimates),
+        estimated,
         regions,
-        Verdict(tuple(limits)),
-        tuple(fooling),
-        coverage_of(sums, asked or {}),
+        judge_merged(sums, settings, groups, regions),
+        fooling_rows(sums, sums_of, regions),
+        coverage_of(sums, wanted),
     )
+
+
+def _as_estimates(estimates: Any) -> tuple[Estimate, ...]:
+    """Estimates as a tuple, be it a single one."""
+    if isinstance(estimates, Estimate):
+        return (estimates,)
+    if isinstance(estimates, (str, Mapping)) or not isinstance(estimates, Iterable):
+        msg = f"estimates must be a list of Estimate(name, regions, scale), got {estimates!r:.80}"
+        raise ConfigurationError(msg)
+    return tuple(estimates)
 
 
 def _check_known(kind: str, name: str, known: Any) -> None:
     if name not in known:
         msg = f"there is no {kind} {name!r}; there are {', '.join(known) or 'none'}"
         raise InputError(msg)
-
-
-def _judged(
-    sums: Sums, settings: Settings, name: str, datasets: Sequence[str], where: tuple[str, str]
-) -> tuple[Limit, ...]:
-    """Limits of some datasets together in one region and direction."""
-    region, variation = where
-    before, after = ([(dataset, region, v) for dataset in datasets] for v in ("nominal", variation))
-    contents = {}
-    for quantity in settings.quantities:
-        nominal, attacked = (
-            np.zeros(quantity.axis.extent) + content(sums, quantity.name, [(1.0, *key) for key in keys])[0]
-            for keys in (before, after)
-        )
-        contents[quantity.name] = (nominal, attacked)
-    zero = np.zeros((4, len(settings.quantities), len(settings.quantities)))
-    nominal, attacked = (sum((sums.moments.get(key, zero) for key in keys), zero) for keys in (before, after))
-    counts = counts_of(sums, datasets, region, "nominal")
-    made = Contents(
-        contents,
-        nominal,
-        attacked,
-        counts["events"],
-        counts["sum_w"],
-        counts["sum_abs_w"],
-        counts["sum_w2"],
-    )
-    group = f"{name}/{region}/{variation}"
-    return judge(group, made, settings.budget, settings.features, settings.watched)

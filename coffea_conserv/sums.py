@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import MergeError
 from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
+from coffea_conserv.folds import fold_index
 from coffea_conserv.measures import pair_sums
 
-__all__ = ("COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
+__all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
@@ -26,9 +27,12 @@ COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unatta
 """What :attr:`Sums.counts` holds for each group and variation, in this order."""
 
 FOOLING = ("start", "crossed", "other", "returned", "net", "score_nominal", "score", "sum_w")
-"""What :attr:`Sums.fooling` holds for each group, direction and chunk, in this order: the absolute weight on
+"""What :attr:`Sums.fooling` holds for each group, direction and block, in this order: the absolute weight on
 the side that is attacked, how much of it crossed the working point, the same of the other side and of what
 came back; with signs, the net weight that crossed, the sums of the score before and after, and of weights."""
+
+BLOCKS = 20
+"""Blocks of events for the error of fooling ratios. An event is in the same one whatever chunk it is in."""
 
 PAIRED_BINS = 20
 
@@ -55,7 +59,7 @@ class Sums:
     counts
         (dataset, region, variation) → array of :data:`COUNTS`.
     fooling
-        (dataset, region, variation) → chunk → array of :data:`FOOLING`.
+        (dataset, region, variation) → sums by block of events, shape (:data:`BLOCKS`, :data:`FOOLING`).
     chunks
         Dataset → chunk → array of events read and number of calls.
     real
@@ -67,7 +71,7 @@ class Sums:
     moments: Mapping[Key, Floats] = field(default_factory=dict)
     paired: Mapping[Key, Floats] = field(default_factory=dict)
     counts: Mapping[Key, Floats] = field(default_factory=dict)
-    fooling: Mapping[Key, Mapping[str, Floats]] = field(default_factory=dict)
+    fooling: Mapping[Key, Floats] = field(default_factory=dict)
     chunks: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     real: Mapping[str, int] = field(default_factory=dict)
 
@@ -154,6 +158,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
     """
     moments, paired, counts, fooling = {}, {}, {}, {}
     scores = sample.values["nominal"].get("score")
+    block = _blocks(sample, quantities)
     for variation, values in sample.values.items():
         z, there = _standardised(values, quantities)
         for region, mask in sample.regions.items():
@@ -163,9 +168,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
             if variation == "nominal" or scores is None:
                 continue
             paired[key] = _paired(score_axis(score), scores[mask], values["score"][mask], sample.weight[mask])
-            fooling[key] = {
-                sample.chunk: _fooling(sample, scores[mask], values["score"][mask], (variation, mask))
-            }
+            fooling[key] = _fooling(sample, (scores, values["score"]), (variation, mask), block)
     return Sums(
         config,
         _histograms(sample, quantities, score),
@@ -213,27 +216,39 @@ def _paired(axis: Any, nominal: NDArray[Any], attacked: NDArray[Any], weight: Fl
     return np.stack(sums).astype(np.float64).reshape(2, size, size)
 
 
+def _blocks(sample: Sample, quantities: tuple[Feature | Watched, ...]) -> NDArray[np.int64]:
+    """Block of each event by a hash of its nominal features, whatever chunk it is read in."""
+    names = [quantity.name for quantity in quantities if isinstance(quantity, Feature)]
+    return fold_index(*(sample.values["nominal"][name] for name in names), folds=BLOCKS)
+
+
 def _fooling(
-    sample: Sample, nominal: NDArray[Any], attacked: NDArray[Any], which: tuple[str, NDArray[np.bool_]]
+    sample: Sample,
+    scores: tuple[NDArray[Any], NDArray[Any]],
+    which: tuple[str, NDArray[np.bool_]],
+    block: NDArray[np.int64],
 ) -> Floats:
+    """Sums of :data:`FOOLING` by block of events, from nominal and attacked scores."""
     variation, mask = which
+    nominal, attacked = (score[mask] for score in scores)
     weight = sample.weight[mask]
     sign = 1.0 if variation == "conservUp" else -1.0
     before = sign * (nominal - sample.score_side) <= 0
     after = sign * (attacked - sample.score_side) <= 0
     crossed, returned = before & ~after, ~before & after
     size = np.abs(weight)
-    sums = (
-        size[before].sum(),
-        size[crossed].sum(),
-        size[~before].sum(),
-        size[returned].sum(),
-        weight[crossed].sum() - weight[returned].sum(),
-        (weight * nominal).sum(),
-        (weight * attacked).sum(),
-        weight.sum(),
+    columns = (
+        size * before,
+        size * crossed,
+        size * ~before,
+        size * returned,
+        weight * crossed - weight * returned,
+        weight * nominal,
+        weight * attacked,
+        weight,
     )
-    return np.array(sums, dtype=np.float64)
+    sums = [np.bincount(block[mask], column, minlength=BLOCKS) for column in columns]
+    return np.stack(sums, axis=1).astype(np.float64)
 
 
 def _histograms(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.groups import DATA
+from coffea_conserv.sanity import TemplateWarning, check_objective, check_template
 from coffea_conserv.sums import VARIATIONS
 
 if TYPE_CHECKING:
@@ -76,11 +77,15 @@ class Templates:
         What was filled, and its text for an axis.
     entries
         One for each process and region; an estimate is in its regions only, data where they were filled.
+    warnings
+        What a fit would stumble over, see :mod:`coffea_conserv.sanity`. The templates are written all the
+        same.
     """
 
     quantity: str
     title: str
     entries: tuple[Template, ...]
+    warnings: tuple[TemplateWarning, ...] = ()
 
     def get(self, process: str, region: str) -> Template:
         """Template of a process in a region.
@@ -187,7 +192,14 @@ def make_templates(result: Result, quantity: str, regions: Sequence[str] | None 
                 variations = VARIATIONS[:1] if process == DATA else VARIATIONS
                 made = [_slice(filled, (process, region, variation), title) for variation in variations]
                 entries.append(Template(process, region, *made))
-    return Templates(quantity, title, tuple(entries))
+    found = [warning for entry in entries if entry.up is not None for warning in _warnings(entry)]
+    step = check_objective(result.settings.objective) if quantity == "score" else ()
+    return Templates(quantity, title, tuple(entries), (*step, *found))
+
+
+def _warnings(entry: Template) -> tuple[TemplateWarning, ...]:
+    contents = [np.asarray(varied.values()) for varied in (entry.nominal, entry.up, entry.down)]
+    return check_template((entry.process, entry.region), *contents)
 
 
 def _slice(filled: Any, key: tuple[str, str, str], title: str) -> Any:

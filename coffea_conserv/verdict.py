@@ -22,7 +22,7 @@ from coffea_conserv.measures import (
     rms_deviation,
 )
 
-__all__ = ("Contents", "Limit", "Verdict", "judge", "marginal_limit")
+__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "judge", "marginal_limit", "negative_bins")
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +76,30 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class NegativeBins:
+    """Bins with a negative sum of weights, which the measures of marginals cannot compare.
+
+    Bins with a negative nominal sum are left out of them; those that only the attack made negative count as
+    empty.
+
+    Parameters
+    ----------
+    quantity, group
+        Which quantity and where: ``dataset/region/variation``.
+    nominal, attacked
+        Number of such bins.
+    share
+        Size of their content over that of all bins, the larger one of nominal and attacked.
+    """
+
+    quantity: str
+    group: str
+    nominal: int
+    attacked: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All limits of a sample.
 
@@ -83,6 +107,8 @@ class Verdict:
     ----------
     limits
         Every limit in every group.
+    negative
+        Quantities with bins whose sum of weights is negative, which the limits on marginals see only in part.
 
     Examples
     --------
@@ -92,6 +118,7 @@ class Verdict:
     """
 
     limits: tuple[Limit, ...]
+    negative: tuple[NegativeBins, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -111,7 +138,8 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         limits = [{**asdict(limit), "slack": limit.slack, "passed": limit.passed} for limit in self.limits]
-        return {"passed": self.passed, "limits": limits}
+        negative = [asdict(found) for found in self.negative]
+        return {"passed": self.passed, "limits": limits, "negative_bins": negative}
 
 
 @dataclass(frozen=True)
@@ -196,3 +224,19 @@ def judge(
     shift = correlation_shift(nominal, attacked)
     limits.append(Limit("correlation", group, shift, allowed, "frobenius"))
     return tuple(limits)
+
+
+def negative_bins(group: str, contents: Contents) -> tuple[NegativeBins, ...]:
+    """Quantities of a group with bins of negative content, nominal or attacked."""
+    made = []
+    for quantity, pair in contents.histograms.items():
+        # Sums of weights of both signs that cancel may leave a rounding error below 0.
+        below = [content < -_ROUNDING * np.abs(content).max(initial=0.0) for content in pair]
+        if not any(mask.any() for mask in below):
+            continue
+        shares = [
+            float(np.abs(content[mask]).sum() / np.abs(content).sum()) if mask.any() else 0.0
+            for content, mask in zip(pair, below, strict=True)
+        ]
+        made.append(NegativeBins(quantity, group, int(below[0].sum()), int(below[1].sum()), max(shares)))
+    return tuple(made)

@@ -83,7 +83,8 @@ def regions(columns):
 def call(made, columns, **options):
     """Call the attack as a processor does."""
     count = len(columns["x"])
-    settings = {"weight": np.full(count, WEIGHT), "regions": regions(columns)}
+    weight = None if options.get("data") else np.full(count, WEIGHT)
+    settings = {"weight": weight, "regions": regions(columns)}
     settings |= {"dataset": "toy", "chunk": "file:0-400"}
     return made(columns, **(settings | options))
 
@@ -100,10 +101,8 @@ def contents(sums):
                     if cell["variance"].any():
                         key = ("hist", name, dataset, region, variation)
                         found[key] = np.stack([cell["value"], cell["variance"]])
-    for part in ("moments", "paired", "counts"):
+    for part in ("moments", "paired", "counts", "fooling"):
         found |= {(part, *key): value for key, value in getattr(sums, part).items() if value.any()}
-    for key, chunks in sums.fooling.items():
-        found |= {("fooling", *key, chunk): value for chunk, value in chunks.items() if value.any()}
     return found
 
 

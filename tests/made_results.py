@@ -20,10 +20,10 @@ SAMPLES = (
 )
 
 
-def result_of(*samples, settings=SETTINGS, processes=PROCESSES, estimates=ESTIMATES, asked=None):
+def result_of(*samples, settings=SETTINGS, processes=PROCESSES, estimates=ESTIMATES, **options):
     """Make the result of some samples, of :data:`SAMPLES` by default."""
     sums = summed(*(samples or SAMPLES))
-    return make_result(sums, settings, processes=processes, estimates=estimates, asked=asked)
+    return make_result(sums, settings, processes=processes, estimates=estimates, **options)
 
 
 def events_of(names, region, samples=SAMPLES):

@@ -1,4 +1,4 @@
-"""Fooling ratios with their jackknife, and the coverage of a run."""
+"""Fooling ratios with their jackknife, and their spread over seeds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from made_events import CONFIG, made, scored, summed
+from made_events import CONFIG, SETTINGS, made, scored, summed
+from made_results import SAMPLES, result_of
 
-from coffea_conserv.fooling import coverage_of, fooling_of, jackknife
-from coffea_conserv.sums import Sums
+from coffea_conserv.budget import Budget
+from coffea_conserv.errors import InputError
+from coffea_conserv.fooling import fooling_of, jackknife, seed_spread
+from coffea_conserv.sums import FOOLING, Sums
 
 STRATUM = st.integers(2, 6).flatmap(
     lambda n: arrays(float, (n, 2), elements=st.floats(0.125, 8.0, allow_subnormal=False))
@@ -21,7 +24,7 @@ STRATUM = st.integers(2, 6).flatmap(
 
 
 def slow_jackknife(strata):
-    """Leave out one chunk after the other and divide again."""
+    """Leave out one block after the other and divide again."""
     variance = 0.0
     for i, stratum in enumerate(strata):
         ratios = []
@@ -34,40 +37,57 @@ def slow_jackknife(strata):
 
 
 @given(st.lists(STRATUM, min_size=1, max_size=3))
-def test_the_jackknife_leaves_out_one_chunk_at_a_time(strata):
-    """The error is that of a loop which leaves out one chunk after the other."""
+def test_the_jackknife_leaves_out_one_block_at_a_time(strata):
+    """The error is that of a loop which leaves out one block after the other."""
     assert jackknife(strata) == pytest.approx(slow_jackknife(strata), rel=1e-9, abs=1e-12)
 
 
 @given(STRATUM, st.randoms())
-def test_the_order_of_chunks_does_not_matter(stratum, random):
-    """Chunks and datasets can come in any order."""
+def test_the_order_of_blocks_does_not_matter(stratum, random):
+    """Blocks and datasets can come in any order."""
     shuffled = random.sample(range(len(stratum)), len(stratum))
     expected = jackknife([stratum, 2 * stratum])
     assert jackknife([2 * stratum, stratum[shuffled]]) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_with_equal_denominators_it_is_the_error_of_a_mean():
-    """Chunks of equal weight give the textbook error of the mean of their ratios."""
+    """Blocks of equal weight give the textbook error of the mean of their ratios."""
     x = np.array([0.1, 0.4, 0.35, 0.2, 0.6])
     found = jackknife([np.stack([np.ones(5), x], axis=1)])
     assert found == pytest.approx(x.std(ddof=1) / math.sqrt(5))
 
 
 def test_equal_chunks_have_no_spread():
-    """If every chunk says the same, the error is 0, whatever the units of the weights."""
+    """If every block says the same, the error is 0, whatever the units of the weights."""
     assert jackknife([np.full((4, 2), [10.0, 3.0])]) == pytest.approx(0, abs=1e-12)
     rows = np.array([[1.0, 0.2], [2.0, 0.9], [1.5, 0.1]])
     assert jackknife([1e6 * rows]) == pytest.approx(jackknife([rows]))
 
 
-def test_no_error_without_chunks_to_leave_out():
-    """One chunk, or nothing left without a chunk, gives nan; a dataset without weight is skipped."""
+def test_no_error_without_blocks_to_leave_out():
+    """One block, or nothing left without a block, gives nan; a dataset without weight is skipped."""
     rows = np.array([[1.0, 0.2], [2.0, 0.9]])
     assert math.isnan(jackknife([rows[:1]]))
     assert math.isnan(jackknife([rows, rows[:1]]))
     assert math.isnan(jackknife([np.array([[1.0, 0.2], [0.0, 0.0]])]))
     assert jackknife([rows, np.zeros((1, 2))]) == jackknife([rows])
+
+
+def test_no_error_without_a_ratio():
+    """Where nothing is on the side attacked there is neither a ratio nor an error of 0."""
+    assert math.isnan(jackknife([np.zeros((4, 2))]))
+    assert math.isnan(jackknife([]))
+    found = fooling_of(
+        summed(scored([0.7, 0.8], [0.9, 0.9], [0.6, 0.6])), ("W", "dataset"), ["W"], "signal", "conservUp"
+    )
+    assert math.isnan(found.ratio)
+    assert math.isnan(found.error)
+
+
+def test_rounding_is_no_ratio():
+    """Sums of weights that leave a rounding error without a block count as nothing."""
+    rows = np.array([[0.1 + 0.2, 0.1], [1e-17, 0.0]])
+    assert math.isnan(jackknife([rows]))
 
 
 def test_the_error_is_the_spread_of_repeated_runs():
@@ -76,7 +96,7 @@ def test_the_error_is_the_spread_of_repeated_runs():
     ratios, errors = [], []
     for _ in range(400):
         below = rng.gamma(20, size=12)
-        rows = np.stack([below, below * rng.beta(2, 5, size=12)], axis=1)  # events of a chunk move together
+        rows = np.stack([below, below * rng.beta(2, 5, size=12)], axis=1)
         ratios.append(rows[:, 1].sum() / rows[:, 0].sum())
         errors.append(jackknife([rows]))
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(ratios), rel=0.1)
@@ -90,7 +110,6 @@ def test_known_fooling_ratio():
     assert (up.ratio, up.returned) == (pytest.approx(2 / 3), pytest.approx(4 / 12))
     assert up.net == pytest.approx((2 - 4) / 15)
     assert up.score_shift == pytest.approx((2 * 0.3 - 4 * 0.3) / 15)
-    assert math.isnan(up.error)
     down = fooling_of(sums, ("W", "dataset"), ["W"], "signal", "conservDown")
     assert (down.ratio, down.returned) == (pytest.approx(4 / 12), 0)
 
@@ -105,19 +124,40 @@ def test_negative_weights_count_with_their_size_in_ratios_and_with_their_sign_in
     assert up.net == pytest.approx((3 - 2 + 1) / 4)
 
 
+def test_one_large_chunk_has_an_error():
+    """The error of independent events is binomial, in one chunk as in ten, whatever the order of merging."""
+    rng = np.random.default_rng(8)
+    samples = []
+    for part in range(10):
+        before, fooled = rng.random((2, 400))
+        after = np.where(fooled < 0.3, 0.9, before)
+        sample = scored(before, after, before, chunk=str(part))
+        x = rng.random(400)
+        samples.append(replace(sample, values={v: {**c, "x": x} for v, c in sample.values.items()}))
+    one, ten, back = (
+        fooling_of(summed(*some), ("W", "dataset"), ["W"], "signal", "conservUp")
+        for some in (samples[:1], samples, samples[::-1])
+    )
+    for found, events in ((one, 200), (ten, 2000)):
+        expected = math.sqrt(found.ratio * (1 - found.ratio) / events)
+        assert found.error == pytest.approx(expected, rel=0.4)
+    assert back.error == pytest.approx(ten.error, rel=1e-9)
+
+
 def test_datasets_are_summed_before_dividing():
     """The ratio of a process is that of the sums, its error has one stratum for each dataset."""
     rng = np.random.default_rng(4)
-    samples, rows = [], {"A": [], "B": []}
+    samples = []
     for dataset, chunk, weight in (("A", "1", 1), ("A", "2", 1), ("B", "1", 3), ("B", "2", 3), ("B", "3", 3)):
         before, after = rng.random((2, 50))
         samples.append(scored(before, after, before, np.full(50, weight), chunk=chunk, dataset=dataset))
-        start = before <= 0.5
-        rows[dataset].append([weight * start.sum(), weight * (start & (after > 0.5)).sum()])
-    found = fooling_of(summed(*samples), ("P", "process"), ["A", "B"], "signal", "conservUp")
-    below, above = np.sum([np.sum(r, axis=0) for r in rows.values()], axis=0)
+    sums = summed(*samples)
+    found = fooling_of(sums, ("P", "process"), ["A", "B"], "signal", "conservUp")
+    columns = [FOOLING.index(name) for name in ("start", "crossed")]
+    strata = [sums.fooling[dataset, "signal", "conservUp"][:, columns] for dataset in "AB"]
+    below, above = sum(stratum.sum(axis=0) for stratum in strata)
     assert found.ratio == pytest.approx(above / below)
-    assert found.error == pytest.approx(slow_jackknife([np.array(r, dtype=float) for r in rows.values()]))
+    assert found.error == pytest.approx(slow_jackknife(strata))
 
 
 def test_shares_of_unattacked_and_moved_events():
@@ -138,28 +178,39 @@ def test_nothing_gives_nan():
     assert found.unattacked_events == 0
 
 
-def test_coverage_compares_with_what_was_asked():
-    """A dataset is complete if all of its events were read, and unknown if nothing was announced."""
-    sums = summed(made("W", "a:0-60", 60), made("W", "a:60-100", 40), made("Z", "b:0-30", 30))
-    whole, part, unknown = (coverage_of(sums, asked) for asked in ({"W": 100, "Z": 30}, {"Z": 31}, {}))
-    assert [(c.dataset, c.chunks, c.events, c.complete) for c in whole] == [
-        ("W", 2, 100, True),
-        ("Z", 1, 30, True),
+def seeded(seed, strength):
+    """Result of a run with some seed in which the scores move by some strength."""
+    samples = [
+        made("W", "a:0-200", 200, seed=1, strength=strength),
+        made("Z", "b:0-90", 90, strength=strength),
     ]
-    assert [(c.events_asked, c.complete) for c in part] == [(None, None), (31, False)]
-    assert {c.complete for c in unknown} == {None}
+    return result_of(*samples, settings=replace(SETTINGS, seed=seed), processes={}, estimates=())
 
 
-def test_repeated_chunks_are_named():
-    """A chunk that was merged twice is named; its events are read once but count twice."""
-    one = made("W", "a:0-60", 60)
-    sums = summed(one, made("W", "a:60-100", 40), one)
-    (found,) = coverage_of(sums, {"W": 100})
-    assert (found.chunks, found.events, found.repeated) == (2, 100, ("a:0-60",))
-    assert found.complete is False
+def test_the_spread_over_seeds_is_that_of_the_runs():
+    """Mean and standard deviation over the runs, for every row of the fooling ratios."""
+    results = [seeded(seed, strength) for seed, strength in ((1, 0.1), (2, 0.2), (3, 0.15))]
+    found = seed_spread(results)
+    assert len(found) == len(results[0].fooling)
+    for row, *rows in zip(found, *(result.fooling for result in results), strict=True):
+        assert {(r.name, r.level, r.region, r.variation) for r in rows} == {
+            (row.name, row.level, row.region, row.variation)
+        }
+        assert row.ratio == pytest.approx(np.mean([r.ratio for r in rows]))
+        assert row.ratio_spread == pytest.approx(np.std([r.ratio for r in rows], ddof=1))
+        assert row.score_shift == pytest.approx(np.mean([r.score_shift for r in rows]))
+        assert row.score_shift_spread == pytest.approx(np.std([r.score_shift for r in rows], ddof=1))
 
 
-def test_a_dataset_that_is_missing_is_reported():
-    """A dataset of which nothing was processed is there with no events."""
-    (found,) = coverage_of(Sums(CONFIG), {"W": 100})
-    assert (found.dataset, found.chunks, found.events, found.complete) == ("W", 0, 0, False)
+def test_results_that_have_no_spread_are_refused():
+    """One result, equal seeds, other settings and other groups are told apart."""
+    one, two = seeded(1, 0.1), seeded(2, 0.2)
+    with pytest.raises(InputError, match=r"two or more different seeds, got \[1\]"):
+        seed_spread([one])
+    with pytest.raises(InputError, match=r"two or more different seeds, got \[1, 1\]"):
+        seed_spread([one, one])
+    other = replace(two, settings=replace(two.settings, budget=Budget(jsd=0.2)))
+    with pytest.raises(InputError, match="differ in more than their seed; run with the same budget"):
+        seed_spread([one, other])
+    with pytest.raises(InputError, match="different groups; give the same processes and totals"):
+        seed_spread([one, replace(result_of(*SAMPLES), settings=two.settings)])

@@ -10,6 +10,8 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.groups import (
     Estimate,
     check_estimates,
+    check_merged,
+    check_totals,
     check_weights,
     content,
     counts_of,
@@ -57,7 +59,10 @@ def test_data_may_be_named():
 @pytest.mark.parametrize(
     ("processes", "message"),
     [
-        ({"W": "W1"}, r"processes\['W'\] must be a list of datasets, got 'W1'"),
+        (["W1"], r"processes must be a dict of name → list of datasets, got \['W1'\]"),
+        ({"W": "W1"}, r"processes\['W'\] must be a list of datasets, got 'W1'; write \['W1'\]"),
+        ({"W": 3}, r"processes\['W'\] must be a list of datasets, got 3"),
+        ({"W": [3]}, r"processes\['W'\] must be a list of datasets, got \[3\]"),
         ({"W": []}, r"processes\['W'\] must be a list of datasets, got \[\]"),
         ({"W": ["W3"]}, r"there is no dataset 'W3' in the output; there are El, Mu, W1, W2, Z"),
         ({"W": ["W1"], "V": ["W1"]}, r"dataset 'W1' is in the processes 'W' and 'V'; leave it in one"),
@@ -97,6 +102,8 @@ def test_a_dataset_cannot_be_both_real_and_simulated():
         ([Estimate("Q", {"signal": "side"})], "'Q': there is no region side; there are control, signal"),
         ([Estimate("Q", {"top": "side"})], "there is no region side, top"),
         ([Estimate("Q", {"signal": "signal"})], "a region cannot be its own control region"),
+        ([Estimate("all simulation", {"signal": "control"})], "this name belongs to another process"),
+        ([("Q", {"signal": "control"})], r"estimates must hold Estimate\(name, regions, scale\), got \('Q'"),
     ],
 )
 def test_estimates_that_do_not_fit_are_refused(estimates, message):
@@ -104,6 +111,87 @@ def test_estimates_that_do_not_fit_are_refused(estimates, message):
     grouped = group_datasets(SUMS, {})
     with pytest.raises(ConfigurationError, match=message):
         check_estimates(estimates, grouped, ("control", "signal"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": ""}, "an estimate needs the name of a process, got ''"),
+        ({"name": 3}, "an estimate needs the name of a process, got 3"),
+        (
+            {"regions": ["signal"]},
+            r"'Q': regions must be a dict of region → control region, got \['signal'\]",
+        ),
+        ({"regions": {}}, r"'Q': regions must be a dict of region → control region, got \{\}"),
+        ({"scale": float("nan")}, "'Q': scale=nan must be a finite number above 0"),
+        ({"scale": float("inf")}, "'Q': scale=inf must be a finite number above 0"),
+        ({"scale": -0.8}, "'Q': scale=-0.8 must be a finite number above 0"),
+        ({"scale": 0}, "'Q': scale=0 must be a finite number above 0"),
+        ({"scale": "0.8"}, "'Q': scale must be a number, got '0.8'"),
+        ({"scale": True}, "'Q': scale must be a number, got True"),
+    ],
+)
+def test_estimates_that_make_no_sense_are_refused(given, message):
+    """Name, regions and scale are checked when the estimate is made."""
+    with pytest.raises(ConfigurationError, match=message):
+        Estimate(**{"name": "Q", "regions": {"signal": "control"}, "scale": 0.8, **given})
+
+
+def test_totals_are_sums_of_processes():
+    """Datasets of the processes in their order, and all simulation as the last one."""
+    grouped = group_datasets(SUMS, {"W": ["W2", "W1"]})
+    everything = {"all simulation": ("W2", "W1", "Z")}
+    assert check_totals({}, grouped) == everything
+    assert check_totals({"some": ["Z", "W"], "one": ["W"]}, grouped) == {
+        "some": ("Z", "W2", "W1"),
+        "one": ("W2", "W1"),
+        **everything,
+    }
+    assert check_totals({}, group_datasets(summed(made("Mu", real=True)), {})) == {}
+
+
+@pytest.mark.parametrize(
+    ("totals", "message"),
+    [
+        ({"all": ["W1"]}, r"totals\['all'\]: there is no simulated process W1; there are W, Z"),
+        ({"all": ["Z", "data"]}, "there is no simulated process data"),
+        ({"all": ["Z", "Z"]}, "a process is listed twice; leave it once"),
+        ({"W": ["Z"]}, r"totals\['W'\]: this name belongs to something else already"),
+        ({"W1": ["Z"]}, "this name belongs to something else already"),
+        ({"data": ["Z"]}, "this name belongs to something else already"),
+        ({"all simulation": ["Z"]}, "this name belongs to something else already"),
+        ({"all": "Z"}, r"totals\['all'\] must be a list of processes, got 'Z'; write \['Z'\]"),
+        (["Z"], "totals must be a dict of name → list of processes"),
+    ],
+)
+def test_totals_that_do_not_fit_are_refused(totals, message):
+    """The error names the total and what is wrong with it."""
+    with pytest.raises(ConfigurationError, match=message):
+        check_totals(totals, group_datasets(SUMS, {"W": ["W1", "W2"]}))
+
+
+def test_the_name_of_all_simulation_is_taken():
+    """No dataset can have it."""
+    grouped = group_datasets(summed(made("all simulation")), {})
+    with pytest.raises(ConfigurationError, match="'all simulation' is the name of the sum of all simulation"):
+        check_totals({}, grouped)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"conserv": SUMS, "cutflow": {}}, r"got a dict; it is in output\['conserv'\]: give that"),
+        ({"out": {"conserv": SUMS}}, r"it is in output\['out'\]\['conserv'\]: give that"),
+        (({"a": SUMS, "b": SUMS}, {}), r"got a tuple; it is in output\[0\]\['a'\], output\[0\]\['b'\]"),
+        ({"cutflow": 1}, r"got a dict; give what the call of Conserv returned in process\(\)"),
+        (None, "got a NoneType; give what the call"),
+    ],
+)
+def test_something_else_than_merged_sums_is_refused(output, message):
+    """The error says where in the output they are."""
+    with pytest.raises(InputError, match=message):
+        check_merged(output)
+    check_merged(SUMS)
 
 
 def test_an_estimate_needs_data():

@@ -136,6 +136,17 @@ def test_data_are_drawn_only_where_there_are_some():
     np.testing.assert_allclose(found, [[0.125, 1], [0.875, 1]])
 
 
+def test_data_are_not_compared_with_a_total_that_lacks_an_estimate():
+    """In the control region of an estimate data stand above, and below it says why they are left out."""
+    main, lower = control_plot(RESULT, "x", "control").axes
+    assert len(points(main)) == 1
+    assert points(lower) == []
+    assert [text.get_text() for text in lower.texts] == ["no estimate of QCD here"]
+    _, lower = control_plot(RESULT, "x", "signal").axes
+    assert len(points(lower)) == 1
+    assert not [text for text in lower.texts if text.get_text()]
+
+
 def test_data_beyond_the_ratio_panel_are_marked():
     """Where data are far above simulation a triangle stands at the upper edge."""
     data = replace(SAMPLES[-1], weight=np.full(300, 50.0))

@@ -92,7 +92,11 @@ def test_the_overview_shows_every_region():
     figure = overview_plot(RESULT)
     assert len(figure.axes) == 2 + 2
     assert [axes.get_title("right") for axes in figure.axes[:2]] == ["control", "signal"]
-    assert len(points(figure.axes[0])) == 1
+    # Data of the control region are the estimate itself.
+    assert [len(points(axes)) for axes in figure.axes[:2]] == [0, 1]
+    assert "no estimate of QCD here" in texts(figure)
+    assert "data" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "no estimate of QCD here" not in texts(overview_plot(NO_DATA))
     row = next(row for row in RESULT.fooling if (row.name, row.region) == ("W1", "control"))
     assert f"{row.ratio:.1%}\n± {row.error:.1%}" in [text.get_text() for text in figure.axes[2].texts]
     assert "all limits kept" in texts(figure)

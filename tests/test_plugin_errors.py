@@ -38,6 +38,10 @@ CALLS = {
     r"dataset 'toy': 2 of 400 weights are NaN or infinite; select": {
         "weight": np.where(np.arange(400) == 3, np.nan, np.where(np.arange(400) == 7, np.inf, 1.0))
     },
+    r"dataset 'toy': 399 of 400 weights are not 1, but data=True says real data": {
+        "weight": np.where(np.arange(400) == 3, 1.0, 2.0),
+        "data": True,
+    },
     r"weight must have one value for each of the 400 events, got shape \(399,\)": {"weight": np.ones(399)},
     r"weight needs one value per event, got shape \(400, 1\)": {"weight": np.ones((400, 1))},
     r"regions=\{name: mask\} is needed: limits hold where somebody checks": {"regions": {}},
@@ -112,6 +116,14 @@ def test_folds_that_are_refused(fold, message):
         call(two, events(), fold=fold)
 
 
+@pytest.mark.parametrize("fold", [np.full(400, 0.7), -np.ones(400), np.zeros(399), np.full(400, np.nan)])
+def test_folds_are_checked_with_a_single_model_too(plain, fold):
+    """A fold that is none would be an error once there are more models; a good one makes no difference."""
+    with pytest.raises(InputError, match="fold must be one integer ≥ 0 for each of the 400 events"):
+        call(plain, events(), fold=fold)
+    assert contents(call(plain, events(), fold=np.arange(400) % 3))
+
+
 @pytest.mark.parametrize("cut", [lambda score: score > 0.5, lambda score: score < 0.3])
 @pytest.mark.parametrize("data", [True, False])
 def test_a_region_that_is_a_cut_on_the_score(plain, cut, data):
@@ -122,7 +134,8 @@ def test_a_region_that_is_a_cut_on_the_score(plain, cut, data):
     score = torch.sigmoid(logit).numpy()
     with pytest.raises(InputError, match=r"region 'sr' is a cut on the score.*bins of the score"):
         call(plain, columns, regions={"sr": cut(score)}, data=data)
-    assert call(plain, columns, regions={"sr": cut(score) & (columns["k"] < 2)})
+    few = cut(score) & (np.arange(400) < 60)
+    assert call(plain, columns, regions={"sr": few})  # too few to tell
 
 
 def test_a_model_that_gives_nan_for_some_events():
@@ -355,3 +368,14 @@ def test_missing_values_reach_the_functions():
 
     call(conserv(watch={"r": (look, AXIS)}, budget=Budget(move=0)), events())
     assert seen[-1]
+
+
+# --- the result --------------------------------------------------------------------------------------------
+
+
+def test_the_whole_output_is_no_sums(plain):
+    """The likeliest slip: the output of the run instead of what the call returned."""
+    output = {"conserv": call(plain, events()), "cutflow": {"toy": 400}}
+    with pytest.raises(InputError, match=r"got a dict; it is in output\['conserv'\]: give that"):
+        plain.result(output)
+    assert plain.result(output["conserv"]).verdict.passed

@@ -74,7 +74,7 @@ def test_the_analysis_runs_and_its_result_is_what_is_promised(folder):
     exec(compile(BLOCKS[1], "README.md", "exec"), names)  # noqa: S102 -- our own page
     result = names["result"]
     assert result.verdict.passed
-    assert {row.name for row in result.fooling} == {"W", "W1Jets", "W2Jets"}
+    assert {row.name for row in result.fooling} == {"W", "W1Jets", "W2Jets", "all simulation"}
     assert max(row.score_shift for row in result.fooling) > 0.01
     assert list(result.hist("pt_1").axes[0]) == ["W", "data"]
     with uproot.open("templates.root") as file:

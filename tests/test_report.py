@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coffea.processor.executor import WorkItem
 from made_events import SETTINGS, made, scored, with_budget
 from made_results import SAMPLES, result_of
 from rich.console import Console
@@ -17,16 +18,17 @@ from rich.console import Console
 from coffea_conserv import report
 from coffea_conserv.budget import Budget
 from coffea_conserv.report import (
+    coverage_table,
     fooling_table,
     print_report,
     to_dict,
-    usage,
     verdict_table,
+    warnings_table,
     worst_limits,
     write_json,
 )
+from coffea_conserv.sanity import TemplateWarning
 from coffea_conserv.templates import LABEL, MEANING
-from coffea_conserv.verdict import Limit
 
 RESULT = result_of(asked={"W1": 160, "W2": 170, "Z": 120, "Mu": 300})
 
@@ -49,13 +51,6 @@ def strict(text):
     return json.loads(text, parse_constant=refuse)
 
 
-def test_usage_of_a_limit():
-    """It is value / limit, and for a limit of 0 nothing or infinite."""
-    assert usage(Limit("n", "g", 0.02, 0.05, "jsd")) == pytest.approx(0.4)
-    assert usage(Limit("n", "g", 0.0, 0.0, "jsd")) == 0
-    assert usage(Limit("n", "g", 1e-9, 0.0, "jsd")) == math.inf
-
-
 def test_the_tightest_limit_of_each_group_is_shown():
     """One row for each group, that of the limit with the largest share used; or all limits."""
     worst = worst_limits(RESULT)
@@ -63,7 +58,7 @@ def test_the_tightest_limit_of_each_group_is_shown():
     assert {limit.group for limit in worst} == groups
     for limit in worst:
         same = [other for other in RESULT.verdict.limits if other.group == limit.group]
-        assert usage(limit) == max(usage(other) for other in same)
+        assert limit.used == max(other.used for other in same)
     assert verdict_table(RESULT).row_count == len(groups)
     assert verdict_table(RESULT, all_limits=True).row_count == len(RESULT.verdict.limits)
 
@@ -76,7 +71,7 @@ def test_a_kept_verdict_says_so():
     assert "correlation matrix within 0.5" in text
     limit = next(limit for limit in RESULT.verdict.limits if limit.name == "watched total")
     assert f"{limit.value:.4g}" in text
-    assert f"{usage(limit):.0%}" in text
+    assert f"{limit.used:.0%}" in text
 
 
 def test_a_broken_limit_is_named():
@@ -90,37 +85,89 @@ def test_a_broken_limit_is_named():
     assert "broken" in row
 
 
-def test_fooling_ratios_have_an_error_or_say_why_not():
-    """Percentages of every group; "one chunk" stands where there is no error, a dash where no ratio."""
+def test_fooling_ratios_have_an_error():
+    """Percentages of every group; a dash stands where there is no ratio, and no error beside it."""
     text = printed(fooling_table(RESULT))
     assert fooling_table(RESULT).row_count == len(RESULT.fooling)
-    assert "crossing the score 0.5" in text
-    row = next(row for row in RESULT.fooling if (row.name, row.variation) == ("W1", "conservUp"))
-    line = next(line for line in text.splitlines() if f"{row.ratio:.1%}" in line)
-    assert f"{row.error:.2%}" in line
-    assert f"{row.score_shift:+.4f}" in line
-    assert "one chunk" in next(line for line in text.splitlines() if "Z " in line)
-    nothing = result_of(scored([0.7], [0.8], [0.6]), processes={}, estimates=())
-    assert "–" in printed(fooling_table(nothing))
+    assert "crosses the score 0.5" in text
+    for name in ("W1", "all simulation"):
+        row = RESULT.fooling_of(name, "signal")
+        line = next(line for line in text.splitlines() if f"{row.ratio:.1%}" in line and name in line)
+        assert f"{row.error:.2%}" in line
+        assert f"{row.score_shift:+.4f}" in line
+    nothing = printed(fooling_table(result_of(scored([0.7], [0.8], [0.6]), processes={}, estimates=())))
+    line = next(line for line in nothing.splitlines() if "conservUp" in line)
+    assert line.count("–") == 2
+    assert "0.00%" not in line
 
 
 def test_the_report_says_what_the_templates_are():
-    """Both tables and the meaning are printed; a complete coverage needs no word."""
+    """All tables and the meaning are printed."""
     text = printed(lambda console: print_report(RESULT, console))
-    assert "limits kept" in text
-    assert "fooling ratio" in text
-    assert LABEL in text
+    for part in ("limits kept", "fooling ratio", "coverage", "look at these templates", LABEL):
+        assert part in text
     assert "merged more than once" not in text
-    assert " events" not in text
+    assert "incomplete" not in text
+    assert "negative sum of weights" not in text
+
+
+def test_the_coverage_is_printed_whatever_was_asked():
+    """Chunks and events, done and asked, the size of chunks; what was not asked is unknown."""
+
+    def row(result, name):
+        lines = printed(coverage_table(result)).splitlines()
+        return [cell.strip() for cell in next(line for line in lines if name in line).split("│")[1:-1]]
+
+    assert row(RESULT, "W1") == ["W1", "2", "unknown", "160", "160", "80", "complete"]
+    assert row(result_of(), "Mu") == ["Mu", "1", "unknown", "300", "unknown", "300", ""]
+    chunks = [WorkItem("W1", "f", "Events", start, start + 100, "u") for start in (0, 100, 200)]
+    assert row(result_of(asked=chunks), "W1") == ["W1", "2", "3", "160", "300", "80", "incomplete"]
+    assert "unknown" in printed(lambda console: print_report(result_of(), console))
 
 
 def test_the_report_warns_of_what_was_not_read_or_read_twice():
     """Missing events and repeated chunks are named by dataset."""
     result = result_of(*SAMPLES, SAMPLES[4], asked={"W1": 1000, "Z": 120})
     text = printed(lambda console: print_report(result, console, all_limits=True))
-    assert "W1: 160 of 1000 events" in text
-    assert "Z: merged more than once: c:0-120" in text
-    assert "Mu" not in text
+    line = next(line for line in text.splitlines() if "W1 " in line and "1,000" in line)
+    assert "160" in line
+    assert "incomplete" in line
+    assert "merged more than once: c:0-120" in text
+
+
+def test_warnings_of_templates_are_printed_compactly():
+    """Regions with the same finding share a row, bins that follow each other are a range."""
+    found = (
+        TemplateWarning("W[x]", "signal", "negative", "nominal is negative", (0, 1, 2, 5)),
+        TemplateWarning("W[x]", "control", "negative", "nominal is negative", (7,)),
+        TemplateWarning("", "", "step", "a step"),
+    )
+    table = warnings_table(found)
+    text = printed(table)
+    assert table.row_count == 2
+    assert "signal (0–2 5), control (7)" in text
+    assert "W[x]" in text
+    assert next(line for line in text.splitlines() if "a step" in line).count(" all ") == 2
+
+
+def test_negative_bins_are_reported():
+    """The judge sees bins with a negative sum of weights in part only; report and JSON say where they are."""
+    events = np.array([0.05] * 30 + [0.55] * 70)
+    sample = scored(events, events, events, np.where(events < 0.5, -0.5, 1.0))
+    values = {v: {**c, "x": events.astype(np.float32)} for v, c in sample.values.items()}
+    result = result_of(replace(sample, values=values), processes={}, estimates=())
+    text = printed(lambda console: print_report(result, console))
+    assert "Bins with a negative sum of weights" in text
+    assert f"x: W/signal/conservUp (1, {15 / 85:.1%})" in text
+    found = [entry for entry in result.to_dict()["verdict"]["negative_bins"] if entry["quantity"] == "x"]
+    assert found[0] == {
+        "quantity": "x",
+        "group": "W/signal/conservUp",
+        "nominal": 1,
+        "attacked": 1,
+        "share": pytest.approx(15 / 85),
+    }
+    assert RESULT.to_dict()["verdict"]["negative_bins"] == []
 
 
 def test_names_are_not_taken_for_markup():
@@ -131,8 +178,8 @@ def test_names_are_not_taken_for_markup():
     text = printed(lambda console: print_report(result, console))
     for name in (
         "W[/x]/n[jj]/conservUp",
-        "W[/x]: merged more than once: f[red]:0-100",
-        "V[b]: 0 of 5 events",
+        "merged more than once: f[red]:0-100",
+        "V[b]",
     ):
         assert name in text
 
@@ -141,7 +188,7 @@ def test_narrow_consoles_lose_no_number():
     """In 80 columns every share that is used is still readable."""
     text = printed(verdict_table(RESULT), width=80)
     for limit in worst_limits(RESULT):
-        assert f"{usage(limit):.0%}" in text
+        assert f"{limit.used:.0%}" in text
 
 
 def test_json_reads_back_equal():
@@ -153,6 +200,8 @@ def test_json_reads_back_equal():
         "verdict",
         "fooling",
         "coverage",
+        "events_per_chunk",
+        "warnings",
         "processes",
         "estimates",
         "regions",
@@ -182,6 +231,19 @@ def test_json_holds_the_result(tmp_path):
     assert read["processes"] == {"W": ["W1", "W2"], "Z": ["Z"], "data": ["Mu"]}
     assert read["estimates"] == [{"name": "QCD", "regions": {"signal": "control"}, "scale": 1.5}]
     assert [entry["complete"] for entry in read["coverage"]] == [True, True, True, True]
+    assert read["coverage"][1] == {
+        "dataset": "W1",
+        "chunks": 2,
+        "chunks_asked": None,
+        "events": 160,
+        "events_asked": 160,
+        "events_per_chunk": 80.0,
+        "repeated": [],
+        "complete": True,
+    }
+    assert read["events_per_chunk"] == 90  # of 100, 60, 80, 90 and 120
+    assert len(read["warnings"]) == len(RESULT.templates("score").warnings)
+    assert read["warnings"][0]["region"] == "control"
     assert read["settings"]["score_edges"] == [0, 0.25, 0.5, 0.75, 1]
     assert (read["settings"]["seed"], read["settings"]["config"]) == (7, "config-1")
     assert read["settings"]["budget"]["meaning"] == RESULT.settings.budget.meaning()

@@ -214,10 +214,45 @@ def test_limits_are_judged_by_dataset_and_by_process():
     groups = list(dict.fromkeys(limit.group for limit in RESULT.verdict.limits))
     expected = [f"{n}/{r}/{v}" for n in ("W1", "W2", "Z", "W") for r in REGIONS for v in VARIATIONS[1:]]
     assert groups == expected
-    assert [f"{row.name}/{row.region}/{row.variation}" for row in RESULT.fooling] == expected
-    assert [row.level for row in RESULT.fooling[::4]] == ["dataset", "dataset", "dataset", "process"]
+    everything = [f"all simulation/{r}/{v}" for r in REGIONS for v in VARIATIONS[1:]]
+    assert [f"{row.name}/{row.region}/{row.variation}" for row in RESULT.fooling] == expected + everything
+    assert [row.level for row in RESULT.fooling[::4]] == ["dataset", "dataset", "dataset", "process", "all"]
     names = [limit.name for limit in RESULT.verdict.limits if limit.group == groups[0]]
     assert names == ["marginal x", "marginal y", "watched total", "correlation"]
+
+
+def test_fooling_ratios_of_totals_are_those_of_their_datasets():
+    """Backgrounds of the user and all simulation can be read in one line, weighted, with an error."""
+    result = result_of(totals={"backgrounds": ["W"]})
+    assert [row.level for row in result.fooling[-8::4]] == ["total", "all"]
+    for name, datasets in (("backgrounds", ("W1", "W2")), ("all simulation", SIMULATION)):
+        values, weight = events_of(datasets, "signal")
+        below = values["nominal"]["score"] <= 0.5
+        crossed = below & (values["conservUp"]["score"] > 0.5)
+        found = result.fooling_of(name, "signal")
+        assert found.ratio == pytest.approx(weight[crossed].sum() / weight[below].sum())
+        assert 0 < found.error < 0.1
+    same = (result.fooling_of(name, "signal", "conservDown") for name in ("W", "backgrounds"))
+    assert len({(row.ratio, row.error) for row in same}) == 1
+
+
+def test_a_fooling_ratio_that_is_not_there():
+    """The error tells which there are."""
+    with pytest.raises(
+        InputError, match=r"no fooling ratio of Z/top/conservUp; there are W1/control/conservUp"
+    ):
+        RESULT.fooling_of("Z", "top")
+
+
+def test_a_single_estimate_needs_no_list():
+    """It is taken as a list of one; anything else is refused."""
+    assert result_of(estimates=ESTIMATES[0]).estimates == ESTIMATES
+    assert result_of(estimates=(estimate for estimate in ESTIMATES)).estimates == ESTIMATES
+    for wrong in ("QCD", {"QCD": 1}, 3):
+        with pytest.raises(
+            ConfigurationError, match=r"estimates must be a list of Estimate\(name, regions, scale"
+        ):
+            result_of(estimates=wrong)
 
 
 def test_limits_are_those_of_the_events():

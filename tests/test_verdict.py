@@ -275,7 +275,7 @@ def test_nothing_moved_is_exactly_zero(spread, negative, budget):
 
 def test_frozen_means_that_every_limit_is_zero():
     """With move=0 other limits are of no use."""
-    budget = Budget(band=9.0, correlation=9.0, watch=9.0, move=0)
+    budget = Budget(band=0.9, correlation=9.0, watch=9.0, move=0)
     limits = judge("all", contents(*sample()), budget, FEATURES, WATCHED)
     assert [found.limit for found in limits] == [0.0] * 5
     assert not Verdict(limits).passed

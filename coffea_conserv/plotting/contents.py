@@ -28,6 +28,9 @@ class Contents:
         Edges to draw, shape (bins + 1,).
     value, variance
         Arrays of shape (bins,).
+    lacking
+        Names of estimates that are not made here, though they are elsewhere. Where there are any, data hold
+        events that nothing in the picture stands for.
     """
 
     axis: Any
@@ -35,11 +38,17 @@ class Contents:
     edges: Floats
     value: dict[tuple[str, str], Floats]
     variance: dict[tuple[str, str], Floats]
+    lacking: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Simulated processes and estimates."""
         return tuple(name for name, variation in self.value if variation == "nominal" and name != DATA)
+
+    @property
+    def remark(self) -> str:
+        """What to write where data would be compared with a total that lacks something; else nothing."""
+        return f"no estimate of {', '.join(self.lacking)} here" if self.lacking and self.data else ""
 
     @property
     def data(self) -> tuple[Floats, Floats] | None:
@@ -71,4 +80,5 @@ def contents(result: Result, quantity: str, region: str) -> Contents:
                 value[entry.process, variation] = np.asarray(histogram.values(), dtype=np.float64)
                 variance[entry.process, variation] = np.asarray(histogram.variances(), dtype=np.float64)
     axis = result.axis(quantity)
-    return Contents(axis, result.title(quantity), edges_of(axis), value, variance)
+    lacking = tuple(estimate.name for estimate in result.estimates if region not in estimate.regions)
+    return Contents(axis, result.title(quantity), edges_of(axis), value, variance, lacking)

@@ -63,7 +63,8 @@ def control_plot(
     -------
     matplotlib.figure.Figure
         Contents above; below, data and attacked totals over the nominal total with its statistical error.
-        Under- and overflow are not shown.
+        Under- and overflow are not shown. Where an estimate is not made, as in its own control region, data
+        are shown above only: their ratio to an incomplete total says nothing.
     """
     filled = contents(result, quantity, region)
     with style():
@@ -142,13 +143,14 @@ def draw_ratios(
     names
         Processes to sum.
     data
-        Whether to draw data over nominal, where there are data.
+        Whether to draw data over nominal, where there are data and the total is complete.
     named
         Whether everything gets a name for a legend.
     paired
         Variation → error of attacked − nominal, drawn as a band.
     """
     nominal = filled.total(names, "nominal")
+    points = filled.data if data and not filled.lacking else None
     error = ratio(filled.error(names, "nominal"), nominal)
     parts = []
     # A bin with hardly any events must not set the range of all others.
@@ -162,13 +164,17 @@ def draw_ratios(
             _band(axes, filled.edges, quotient, spread, color=look["color"])
             parts += [(quotient - spread)[sure], (quotient + spread)[sure]]
         _line(axes, filled.edges, quotient, look if named else {**look, "label": None})
-    if data and filled.data is not None:
-        quotient, spread = (ratio(part, nominal) for part in filled.data)
+    if points is not None:
+        quotient, spread = (ratio(part, nominal) for part in points)
         _points(axes, filled.edges, quotient, spread, markersize=3.5, label="data" if named else None)
         parts.append(quotient[(spread > 0) & (spread < 0.3)])
     ratio_range(axes, *parts, error=error)
-    if data and filled.data is not None:
+    if points is not None:
         _mark_above(axes, filled.edges, quotient)
+    elif data and filled.remark:
+        text: dict[str, Any] = {"ha": "center", "va": "top", "style": "italic", "fontsize": 11}
+        text["path_effects"] = [withStroke(linewidth=3, foreground="white")]
+        axes.text(0.5, 0.95, filled.remark, transform=axes.transAxes, **text)
 
 
 def _mark_above(axes: Axes, edges: Floats, quotient: Floats) -> None:

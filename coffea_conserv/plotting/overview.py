@@ -35,7 +35,8 @@ def overview_plot(result: Result, *, label: str = STATUS) -> Figure:
     -------
     matplotlib.figure.Figure
         For each region the ratio of the attacked to the nominal score of all simulation, with data where
-        there are some; below, the fooling ratio of each dataset and process in each region.
+        there are some and the estimates are made; below, the fooling ratio of each dataset and process in
+        each region.
     """
     table = fooling_cells(result)
     columns = max(1, min(len(result.regions), max(3, int(table.width // _PANEL[0]))))

@@ -163,9 +163,10 @@ def head(figure: Figure, label: str, what: str, *, right: str = "") -> None:
 
 
 def legend_above(figure: Figure, *, down: float, columns: int) -> None:
-    """Put the legend of the first panel above all panels, some inches from the upper edge."""
+    """Put the legend of the fullest panel above all panels, some inches from the upper edge."""
     if figure.axes:
-        handles, texts = figure.axes[0].get_legend_handles_labels()
+        found = (axes.get_legend_handles_labels() for axes in figure.axes)
+        handles, texts = max(found, key=lambda pair: len(pair[0]))
         anchor = (0.5, 1 - down / figure.get_figheight())
         figure.legend(handles, texts, loc="upper center", bbox_to_anchor=anchor, title=LEGEND, ncols=columns)
 

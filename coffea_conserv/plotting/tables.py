@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
-from coffea_conserv.report import usage, worst_limits
+from coffea_conserv.report import worst_limits
 from coffea_conserv.templates import LABEL
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def limit_cells(result: Result) -> Cells:
     """Share of the tightest limit that each group uses, and which one it is."""
     cells = {}
     for limit in worst_limits(result):
-        share = usage(limit)
+        share = limit.used
         used = f"{share:.0%}" if math.isfinite(share) else f"{limit.value:.2g} > 0"
         name = limit.name.removeprefix("marginal ").removeprefix("watched ")
         text = f"{used}\n{name}" if share > 0 else used

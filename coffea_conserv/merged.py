@@ -1,0 +1,76 @@
+"""Merged sums, group by group: the limits judged once more, and the fooling ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coffea_conserv.fooling import Fooling, fooling_of
+from coffea_conserv.groups import content, counts_of
+from coffea_conserv.sums import VARIATIONS, Sums
+from coffea_conserv.verdict import Contents, Limit, NegativeBins, Verdict, judge, negative_bins
+
+if TYPE_CHECKING:
+    from coffea_conserv.result import Settings
+
+__all__ = ("Group", "fooling_rows", "judge_merged")
+
+Group = tuple[str, str, tuple[str, ...]]
+"""Level, name and datasets of what is summed before it is judged."""
+
+
+def _filled(
+    sums: Sums, groups: Sequence[Group], regions: Sequence[str]
+) -> Iterator[tuple[Group, tuple[str, str]]]:
+    """Groups with region and direction wherever they have events."""
+    for group in groups:
+        for region in regions:
+            for variation in VARIATIONS[1:]:
+                if counts_of(sums, group[2], region, variation)["events"]:
+                    yield group, (region, variation)
+
+
+def fooling_rows(sums: Sums, groups: Sequence[Group], regions: Sequence[str]) -> tuple[Fooling, ...]:
+    """Fooling ratios of all groups, in every region and direction where they have events."""
+    filled = _filled(sums, groups, regions)
+    return tuple(
+        fooling_of(sums, (name, level), datasets, *where) for (level, name, datasets), where in filled
+    )
+
+
+def judge_merged(sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]) -> Verdict:
+    """Judge all groups, in every region and direction where they have events."""
+    limits: list[Limit] = []
+    negative: list[NegativeBins] = []
+    for (_, name, datasets), where in _filled(sums, groups, regions):
+        contents, group = _contents(sums, settings, datasets, where), "/".join((name, *where))
+        limits.extend(judge(group, contents, settings.budget, settings.features, settings.watched))
+        negative.extend(negative_bins(group, contents))
+    return Verdict(tuple(limits), tuple(negative))
+
+
+def _contents(sums: Sums, settings: Settings, datasets: Sequence[str], where: tuple[str, str]) -> Contents:
+    """What the judge needs of some datasets together in one region and direction."""
+    region, variation = where
+    before, after = ([(dataset, region, v) for dataset in datasets] for v in ("nominal", variation))
+    contents = {}
+    for quantity in settings.quantities:
+        nominal, attacked = (
+            np.zeros(quantity.axis.extent) + content(sums, quantity.name, [(1.0, *key) for key in keys])[0]
+            for keys in (before, after)
+        )
+        contents[quantity.name] = (nominal, attacked)
+    zero = np.zeros((4, len(settings.quantities), len(settings.quantities)))
+    nominal, attacked = (sum((sums.moments.get(key, zero) for key in keys), zero) for keys in (before, after))
+    counts = counts_of(sums, datasets, region, "nominal")
+    return Contents(
+        contents,
+        nominal,
+        attacked,
+        counts["events"],
+        counts["sum_w"],
+        counts["sum_abs_w"],
+        counts["sum_w2"],
+    )

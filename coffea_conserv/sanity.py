@@ -1,0 +1,126 @@
+"""What a fit would stumble over in templates, found before they are written.
+
+The checks are those of Combine's ValidateDatacards, as far as they apply to templates of the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ("TemplateWarning", "check_objective", "check_template")
+
+Floats = NDArray[np.float64]
+
+NO_EFFECT = 0.001
+"""Σ 2|varied − nominal| / (|varied| + |nominal|) below which templates are the same."""
+
+ONE_SIDED = 0.01
+"""Share of nominal by which Up and Down must both change a bin to count as on the same side."""
+
+YIELD = 0.1
+"""Change of the yield above which it is worth a look."""
+
+_UP, _DOWN = "conservUp", "conservDown"
+
+
+@dataclass(frozen=True)
+class TemplateWarning:
+    """One thing to look at in the templates of a process in a region.
+
+    Parameters
+    ----------
+    process, region
+        Where; both empty if it is about all of them.
+    kind
+        ``empty``, ``negative``, ``from nothing``, ``above 100 %``, ``same side``, ``no effect``, ``yield`` or
+        ``step``.
+    text
+        What was found.
+    bins
+        Where in the template, from 0, without under- and overflow.
+    """
+
+    process: str
+    region: str
+    kind: str
+    text: str
+    bins: tuple[int, ...] = ()
+
+
+def check_objective(objective: str) -> tuple[TemplateWarning, ...]:
+    """Warn of score templates of an attack that moves events across the working point and no further."""
+    if objective != "cross":
+        return ()
+    text = (
+        "objective 'cross' leaves a step in the score at the working point; use these templates for the "
+        "fooling ratio only, and objective 'score' for a fit"
+    )
+    return (TemplateWarning("", "", "step", text),)
+
+
+def check_template(
+    where: tuple[str, str], nominal: Floats, up: Floats, down: Floats
+) -> tuple[TemplateWarning, ...]:
+    """Check the templates of one process in one region.
+
+    Parameters
+    ----------
+    where
+        Process and region.
+    nominal, up, down
+        Contents, shape (bins,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nominal, up, down = np.array([[4.0, 4.0, 1.0], [3.0, 3.0, 3.0], [5.0, 4.0, 0.0]])
+    >>> [(found.kind, found.bins) for found in check_template(("W", "signal"), nominal, up, down)]
+    [('above 100 %', (2,))]
+    """
+    if not nominal.any() and not up.any() and not down.any():
+        return (TemplateWarning(*where, "empty", "there are no events"),)
+    checks = (_bin_checks(nominal, up, down), _shape_checks(nominal, up, down))
+    return tuple(TemplateWarning(*where, *found) for check in checks for found in check)
+
+
+def _bin_checks(nominal: Floats, up: Floats, down: Floats) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Kind, text and bins of what is wrong with single bins."""
+    changes = [varied - nominal for varied in (up, down)]
+    for name, content in (("nominal", nominal), (_UP, up), (_DOWN, down)):
+        yield from _found("negative", f"{name} is negative", content < 0)
+    for name, content, change in ((_UP, up, changes[0]), (_DOWN, down, changes[1])):
+        yield from _found("from nothing", f"nominal is empty, {name} is not", (nominal == 0) & (content != 0))
+        large = (nominal > 0) & (np.abs(change) > nominal)
+        yield from _found("above 100 %", f"{name} changes by more than 100 %", large)
+    both = np.minimum(np.abs(changes[0]), np.abs(changes[1])) > ONE_SIDED * np.abs(nominal)
+    same = both & (changes[0] * changes[1] > 0) & (nominal != 0)
+    yield from _found("same side", "Up and Down are on the same side of nominal", same)
+
+
+def _found(kind: str, text: str, bins: NDArray[np.bool_]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    if bins.any():
+        yield kind, text, tuple(int(place) for place in np.flatnonzero(bins))
+
+
+def _same(one: Floats, two: Floats) -> bool:
+    """Tell whether there is no genuine difference of shape."""
+    size = np.abs(one) + np.abs(two)
+    change = np.divide(2 * np.abs(one - two), size, out=np.zeros_like(size), where=size > 0)
+    return bool(change.sum() < NO_EFFECT)
+
+
+def _shape_checks(nominal: Floats, up: Floats, down: Floats) -> Iterator[tuple[str, str]]:
+    """Kind and text of what is wrong with whole templates."""
+    same = [name for name, content in ((_UP, up), (_DOWN, down)) if _same(content, nominal)]
+    if same:
+        yield "no effect", f"{' and '.join(same)} {'is' if len(same) == 1 else 'are'} the same as nominal"
+    elif _same(up, down):
+        yield "no effect", f"{_UP} is the same as {_DOWN}"
+    total = nominal.sum()
+    for name, content in ((_UP, up), (_DOWN, down)):
+        if total > 0 and abs(content.sum() / total - 1) > YIELD:
+            yield "yield", f"{name} changes the yield by {content.sum() / total - 1:+.0%}"
