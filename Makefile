@@ -1,19 +1,20 @@
 # Two commands do everything on a fresh machine:  make example   and   make test
 # Options: PYTHON=python3.12     interpreter that makes .venv
 #          TORCH_INDEX=<url>     index of the torch build, e.g. https://download.pytorch.org/whl/cpu
-#          DATA=<folder>         example on CMS Open Data instead of generated events
+#          DATA=<folder>         example on CMS Open Data, with results in results-htautau
+#          RESULTS=<folder>      another folder of results
 #          CLIENT=tcp://…        an existing Dask scheduler instead of a local cluster
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-RESULTS ?= results
+RESULTS ?= $(if $(DATA),results-htautau,results)
 EVENTS ?= example_data
 
 .PHONY: help env example test check benchmark clean
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 	@echo "targets: example test check benchmark clean"
 
 env: $(READY)
@@ -41,4 +42,4 @@ benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=
 
 clean:
-	rm -rf $(VENV) $(RESULTS) $(EVENTS)
+	rm -rf $(VENV) results results-htautau "$(RESULTS)" "$(EVENTS)"

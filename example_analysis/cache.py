@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coffea_conserv import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("FILESET", "MANIFEST", "fingerprint", "load", "refill", "store")
+__all__ = ("FILESET", "MANIFEST", "fingerprint", "load", "read", "refill", "store")
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def load(folder: Path, physics: dict[str, Any]) -> Fileset | None:
     if not (folder / MANIFEST).is_file():
         return None
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = _json(folder / MANIFEST)
         same = manifest["fingerprint"] == fingerprint(physics)
         whole = all(_size(folder / name) == size for name, size in manifest["files"].items())
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -60,11 +62,56 @@ def load(folder: Path, physics: dict[str, Any]) -> Fileset | None:
         reason = "another configuration" if not same else "changed or missing files"
         log.info("%s holds %s: the events are generated again", folder, reason)
         return None
-    fileset = _fileset(folder, manifest["metadata"])
-    text = _text(fileset)
+    text = _text(_fileset(manifest["metadata"]))
     if not (folder / FILESET).is_file() or (folder / FILESET).read_text() != text:
         _replace(folder / FILESET, text)
-    return fileset
+    return read(folder)
+
+
+def read(folder: Path) -> Fileset:
+    """Read the fileset of a folder of events.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``fileset.json``, which names the files beside it.
+
+    Returns
+    -------
+    dict
+        coffea's fileset with absolute paths, because workers may run in another folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the fileset or one of its files is not there.
+    ConfigurationError
+        If the fileset is damaged or names files outside of the folder: a copy of the folder must not read
+        the events of the original.
+    """
+    remedy = f"python -m example_analysis generate --events {folder}"
+    path = folder / FILESET
+    if not path.is_file():
+        msg = f"{folder} holds no generated events ({FILESET}); first do: {remedy}"
+        raise FileNotFoundError(msg)
+    try:
+        named = {name: (dict(entry["files"]), entry["metadata"]) for name, entry in _json(path).items()}
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        msg = f"{path} is damaged ({error!r:.100}); make it again with: {remedy}"
+        raise ConfigurationError(msg) from error
+    files = [file for trees, _ in named.values() for file in trees]
+    outside = [file for file in files if Path(file).is_absolute() or ".." in Path(file).parts]
+    if outside:
+        msg = f"{path} names files outside of its folder: {', '.join(outside)}; make it again with: {remedy}"
+        raise ConfigurationError(msg)
+    absent = [file for file in files if not (folder / file).is_file()]
+    if absent:
+        msg = f"missing in {folder}: {', '.join(absent)}; make the events again with: {remedy}"
+        raise FileNotFoundError(msg)
+    return {
+        name: {"files": _placed(folder, trees), "metadata": metadata}
+        for name, (trees, metadata) in named.items()
+    }
 
 
 @contextmanager
@@ -101,8 +148,7 @@ def store(temporary: Path, physics: dict[str, Any], metadata: dict[str, dict[str
     for dataset in metadata:
         moved = (temporary / f"{dataset}.root").replace(folder / f"{dataset}.root")
         files[moved.name] = moved.stat().st_size
-    fileset = _fileset(folder, metadata)
-    _replace(folder / FILESET, _text(fileset))
+    _replace(folder / FILESET, _text(_fileset(metadata)))
     manifest = {
         "fingerprint": fingerprint(physics),
         "configuration": physics,
@@ -110,15 +156,24 @@ def store(temporary: Path, physics: dict[str, Any], metadata: dict[str, dict[str
         "metadata": metadata,
     }
     _replace(folder / MANIFEST, _text(manifest))
-    return fileset
+    return read(folder)
 
 
-def _fileset(folder: Path, metadata: dict[str, dict[str, Any]]) -> Fileset:
-    """Return coffea's fileset, with absolute paths."""
+def _fileset(metadata: dict[str, dict[str, Any]]) -> Fileset:
+    """Return the fileset as it is stored: files by name, so that the folder can be moved and copied."""
     return {
-        name: {"files": {str((folder / f"{name}.root").resolve()): "Events"}, "metadata": values}
-        for name, values in metadata.items()
+        name: {"files": {f"{name}.root": "Events"}, "metadata": values} for name, values in metadata.items()
     }
+
+
+def _placed(folder: Path, trees: dict[str, str]) -> dict[str, str]:
+    """Give files of a folder their absolute paths."""
+    return {str((folder / file).resolve()): tree for file, tree in trees.items()}
+
+
+def _json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
 
 
 def _size(path: Path) -> int:

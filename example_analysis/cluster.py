@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from coffea.processor import DaskExecutor, IterativeExecutor
 import processors
 from coffea_conserv import ConfigurationError
 
-__all__ = ("EXECUTORS", "Where", "executor")
+__all__ = ("EXECUTORS", "Where", "check", "executor")
 
 EXECUTORS = ("dask", "iterative")
-WAIT = 60  # seconds for the first worker
+CONNECT, WAIT = 20, 60  # seconds for the scheduler to answer, and for the first worker
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,29 @@ class Where:
             raise ConfigurationError(msg)
 
 
+def check(where: Where) -> None:
+    """Find out before the work starts whether it could be done there.
+
+    Parameters
+    ----------
+    where
+        Which place; a scheduler given by address has to answer and to have a worker with this package.
+
+    Raises
+    ------
+    ConfigurationError
+        If Dask is not installed, or whatever is wrong with the cluster.
+    """
+    if where.executor != "dask":
+        return
+    if importlib.util.find_spec("distributed") is None:
+        msg = "executor 'dask' needs Dask: pip install 'coffea-conserv[dask]', or take --executor iterative"
+        raise ConfigurationError(msg)
+    if where.client:
+        with _client(where):
+            pass
+
+
 @contextmanager
 def executor(where: Where, *, status: bool = True) -> Iterator[Any]:
     """Give coffea's executor; a cluster that was started for it stops at the end.
@@ -87,7 +111,7 @@ def _client(where: Where) -> Iterator[Any]:
             yield client
         return
     try:
-        client = Client(where.client, timeout="20s")
+        client = Client(where.client, timeout=CONNECT)
     except (OSError, ValueError) as error:
         msg = f"no Dask scheduler answers at {where.client!r}: check the address, or leave it out"
         raise ConfigurationError(msg) from error

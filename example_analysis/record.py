@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import platform
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,17 @@ from coffea.processor.executor import WorkItem
 import processors
 from coffea_conserv import Budget, ConfigurationError, __version__
 
-__all__ = ("Attack", "Source", "check_folder", "fingerprint", "read_run", "versions", "write_json")
+__all__ = (
+    "Attack",
+    "Source",
+    "check_folder",
+    "check_plotting",
+    "check_writable",
+    "fingerprint",
+    "read_run",
+    "versions",
+    "write_json",
+)
 
 PACKAGES = ("coffea", "awkward", "uproot", "hist", "numpy", "torch", "dask", "distributed")
 Fileset = Mapping[str, Mapping[str, Any]]
@@ -143,13 +155,14 @@ def events_by_dataset(chunks: Iterable[WorkItem]) -> dict[str, int]:
 
 
 def check_folder(out: Path, analysis: str) -> None:
-    """Keep the results of the two analyses apart.
+    """Make the folder of results, and keep those of the two analyses apart.
 
     Raises
     ------
     ConfigurationError
-        If the folder holds results of the other one.
+        If nothing can be written there, or if it holds results of the other one.
     """
+    check_writable(out, "--out")
     for path in (out / "run.json", out / "models" / "inputs.json"):
         other = json.loads(path.read_text())["analysis"] if path.is_file() else analysis
         if other != analysis:
@@ -158,6 +171,25 @@ def check_folder(out: Path, analysis: str) -> None:
                 f"--out, or RESULTS= of make"
             )
             raise ConfigurationError(msg)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make a folder, and complain if nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f"nothing can be written to {folder} ({error.strerror}); give another folder with {option}"
+        raise ConfigurationError(msg) from error
+
+
+def check_plotting() -> None:
+    """Complain if the pictures could not be drawn in the end."""
+    absent = [name for name in ("matplotlib", "mplhep") if importlib.util.find_spec(name) is None]
+    if absent:
+        msg = f"the pictures need {' and '.join(absent)}: pip install 'coffea-conserv[plot]'"
+        raise ConfigurationError(msg)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -7,30 +7,36 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import coffea.util
-import uproot
 from coffea.processor import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
 from coffea_conserv.report import print_report
+from coffea_conserv.verdict import Limit, Verdict
 from example_analysis import record
 from example_analysis.cluster import Where, executor
+from example_analysis.inputs import check_files, read_fileset
 from example_analysis.record import Attack, Fileset, Source
-from example_analysis.train import ANALYSES, Settings, read_fileset
+from example_analysis.train import ANALYSES, Settings
 from example_analysis.train import train as train_models
 from processors import htautau, htautau_inputs, ttbar_ww_inputs
+
+if TYPE_CHECKING:
+    from coffea_conserv.result import Result
 
 __all__ = ("Settings", "Source", "Where", "judge", "load_fileset", "plot", "run", "train")
 
 FOLDS = 2
 BUILD = {"htautau": htautau_inputs.build_conserv, "ttbar_ww": ttbar_ww_inputs.build_conserv}
 PROCESSES: dict[str, dict[str, list[str]]] = {"htautau": {"W": ["W1", "W2", "W3"]}, "ttbar_ww": {}}
+TOTALS = {"htautau": {"backgrounds": htautau.BACKGROUNDS}, "ttbar_ww": {}}
+"""Sums of processes with a fooling ratio of their own."""
 FAILED = re.compile(
     r"WorkItem\(dataset='(?P<dataset>.*?)', filename='(?P<file>.*?)'.*?"
     r"entrystart=(?P<start>\d+), entrystop=(?P<stop>\d+)"
@@ -58,34 +64,11 @@ def load_fileset(source: Source) -> Fileset:
     FileNotFoundError
         If files are missing.
     ConfigurationError
-        If a file is no ROOT file with the tree; dataset and file are named.
+        If a file cannot be read or lacks what the analysis needs; dataset and file are named.
     """
-    if source.analysis == "ttbar_ww" and not (source.folder / "fileset.json").is_file():
-        msg = (
-            f"{source.folder} holds no generated events (fileset.json); first do: "
-            f"python -m example_analysis generate --events {source.folder}"
-        )
-        raise FileNotFoundError(msg)
     fileset = read_fileset(source.analysis, source.folder)
-    for dataset, entry in fileset.items():
-        for path, tree in entry["files"].items():
-            _look_into(dataset, path, tree)
+    check_files(source.analysis, fileset)
     return fileset
-
-
-def _look_into(dataset: str, path: str, tree: str) -> None:
-    """Complain about an unreadable file now, by its name, rather than in the middle of a run."""
-    try:
-        with uproot.open(path) as file:
-            found = tree in file
-    except (OSError, ValueError, IndexError) as error:
-        msg = (
-            f"dataset {dataset}: {path} cannot be read as a ROOT file ({error!s:.200}); get or make it again"
-        )
-        raise ConfigurationError(msg) from error
-    if not found:
-        msg = f"dataset {dataset}: {path} has no tree {tree!r}; get or make it again"
-        raise ConfigurationError(msg)
 
 
 def train(source: Source, out: Path, settings: Settings, console: Console) -> None:
@@ -129,34 +112,40 @@ def _model_names() -> list[str]:
     return [f"model_fold{fold}.pt2" for fold in range(FOLDS)]
 
 
-def find_models(out: Path) -> list[Path]:
-    """Return the files of the models.
+def find_models(folder: Path) -> list[Path]:
+    """Return the files of the models in a folder.
 
     Raises
     ------
     ConfigurationError
         If they are not there.
     """
-    folder = out / "models"
     paths = [folder / name for name in _model_names()]
     absent = [path.name for path in paths if not path.is_file()]
     if absent or not (folder / "inputs.json").is_file():
         msg = (
             f"{folder} holds no finished training ({', '.join(absent) or 'inputs.json'} is missing); "
-            f"first do: python -m example_analysis train --out {out}"
+            f"first do: python -m example_analysis train --out {folder.parent}"
         )
         raise ConfigurationError(msg)
     return paths
 
 
-def make_conserv(analysis: str, out: Path, attack: Attack) -> Conserv:
-    """Make the attack of an analysis with the models of the folder of results."""
-    models = [str(path) for path in find_models(out)]
-    return BUILD[analysis](models, attack.budget, objective=attack.objective, seed=attack.seed)
+def make_conserv(analysis: str, models: Path, attack: Attack) -> Conserv:
+    """Make the attack of an analysis with the models of a folder."""
+    files = [str(path) for path in find_models(models)]
+    return BUILD[analysis](files, attack.budget, objective=attack.objective, seed=attack.seed)
 
 
 def run(
-    source: Source, out: Path, attack: Attack, where: Where, console: Console, chunks: tuple[int, int | None]
+    source: Source,
+    out: Path,
+    attack: Attack,
+    where: Where,
+    console: Console,
+    chunks: tuple[int, int | None],
+    *,
+    models: Path | None = None,
 ) -> None:
     """Process all files and write ``output.coffea`` and ``run.json``.
 
@@ -165,7 +154,7 @@ def run(
     source
         Analysis and folder of its files.
     out
-        Folder of results, with the models in it.
+        Folder of results.
     attack
         Limits, objective and seed.
     where
@@ -174,6 +163,8 @@ def run(
         Where to report.
     chunks
         Events per chunk, and the largest number of chunks per dataset (``None``: all).
+    models
+        Folder of the models; ``None``: ``models`` in the folder of results.
 
     Raises
     ------
@@ -184,7 +175,7 @@ def run(
     """
     record.check_folder(out, source.analysis)
     fileset = load_fileset(source)
-    conserv = make_conserv(source.analysis, out, attack)
+    conserv = make_conserv(source.analysis, models or out / "models", attack)
     analysis = ANALYSES[source.analysis]
     console.print(f"limits: {attack.budget.meaning()}")
     with executor(where, status=console.is_terminal) as using:
@@ -200,6 +191,8 @@ def run(
     summary = {
         "analysis": source.analysis,
         "folder": str(source.folder),
+        # Those beside the run by name, so that the folder can be moved; others by their place.
+        "models": str(models.resolve()) if models else "models",
         "attack": asdict(attack),
         "where": asdict(where),
         "chunksize": chunks[0],
@@ -275,14 +268,37 @@ def load_result(out: Path) -> Any:
     """
     ran = record.read_run(out)
     analysis = ran["analysis"]
-    conserv = make_conserv(analysis, out, Attack(**ran["attack"]))
+    conserv = make_conserv(analysis, out / ran["models"], Attack(**ran["attack"]))
     output = coffea.util.load(str(out / "output.coffea"))
     return conserv.result(
         output["conserv"],
         processes=PROCESSES[analysis],
         estimates=estimates(analysis),
+        totals=TOTALS[analysis],
         asked=ran["asked"],
     )
+
+
+def shown(result: Result) -> Result:
+    """Leave out the regions of a result that serve estimates only, unless one of their limits is broken.
+
+    Same-sign data of H → ττ are mostly multijets, which simulation lacks: a picture of them would look like a
+    failure. Their limits are judged and reported all the same.
+    """
+    sources = {source for estimate in result.estimates for source in estimate.regions.values()}
+    if any(_region(limit) in sources for limit in result.verdict.broken):
+        return result
+    return replace(
+        result,
+        regions=tuple(region for region in result.regions if region not in sources),
+        fooling=tuple(row for row in result.fooling if row.region not in sources),
+        verdict=Verdict(tuple(limit for limit in result.verdict.limits if _region(limit) not in sources)),
+    )
+
+
+def _region(limit: Limit) -> str:
+    """Region of a limit, whose group is ``<dataset>/<region>/<variation>``."""
+    return limit.group.split("/")[-2]
 
 
 def plot(out: Path, console: Console, result: Any = None) -> list[Path]:
@@ -309,7 +325,9 @@ def plot(out: Path, console: Console, result: Any = None) -> list[Path]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("pictures", total=None)
         made: list[Path] = save_all(
-            result, out / "plots", progress=lambda done, total: bar.update(task, completed=done, total=total)
+            shown(result),
+            out / "plots",
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"{len(made)} pictures in [bold]{out / 'plots'}[/]; start with overview.png")
     return made

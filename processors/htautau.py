@@ -30,6 +30,7 @@ COLUMNS = (
 """Primary quantities in the order in which the classifier takes them."""
 
 SIGNALS = ("ggH", "qqH")
+BACKGROUNDS = ("DY", "TT", "W")
 MISSING = np.float32(-999)
 MUON_PT, TAU_PT, JET_PT = 17.0, 20.0, 30.0
 MUON_ETA, TAU_ETA, JET_ETA = 2.1, 2.3, 4.7
@@ -41,6 +42,9 @@ QCD_FACTOR = 0.8
 """Opposite-sign over same-sign multijet events, as the outreach analysis uses it."""
 
 _WATCHED = ("mt_1", "mt_2", "m_vis", "pt_vis")
+BRANCHES = (*COLUMNS, *_WATCHED, "q_1", "q_2", "jbtag_1", "jm_1", "jm_2")
+"""What is read of every file; of simulation also :data:`WEIGHT`."""
+WEIGHT = "weight"
 
 
 @dataclass(frozen=True)

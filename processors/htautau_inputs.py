@@ -148,7 +148,7 @@ class HiggsClassifier(Classifier):
         Widths of the hidden layers.
     """
 
-    def __init__(self, hidden: tuple[int, ...] = (64, 32)) -> None:
+    def __init__(self, hidden: tuple[int, ...] = (64, 64, 32)) -> None:
         super().__init__(derived=34, hidden=hidden)
 
     def derive(self, x: Tensor) -> Tensor:

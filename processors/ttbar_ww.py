@@ -28,6 +28,13 @@ COLUMNS = (
 """Primary quantities in the order in which the classifier takes them."""
 
 SIGNALS = ("ttbar",)
+BRANCHES = (
+    *("run", "luminosityBlock", "event", "MET_pt", "MET_phi", "Jet_btagDeepFlavB"),
+    *("Muon_pfRelIso04_all", "Electron_pfRelIso03_all"),
+    *(f"{name}_{part}" for name in ("Jet", "Muon", "Electron") for part in ("pt", "eta", "phi")),
+)
+"""What is read of every file; of simulation also :data:`WEIGHT`."""
+WEIGHT = "genWeight"
 MISSING = np.float32(-999)
 LEPTON_PT, JET_PT, MAX_ETA, ISOLATION, SEPARATION = 25.0, 25.0, 2.4, 0.15, 0.4
 # The nearest single-precision number: every precision then agrees on which side a score lies.

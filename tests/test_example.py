@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import coffea.util
 import pytest
 import uproot
-from typer.testing import CliRunner
+from made_example import call, damage, said, toy_fileset
 
 from coffea_conserv import ConfigurationError
-from example_analysis import record
-from example_analysis.__main__ import LOOK, app
+from example_analysis import cluster, record
+from example_analysis.__main__ import LOOK
 from example_analysis.cluster import Where, pack
 
 COMMANDS = ("generate", "train", "run", "judge", "plot", "all")
 ROOT = Path(__file__).parents[1]
-
-
-def call(*arguments):
-    """Run the command line in this process, on a wide terminal without colours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}).invoke(
-            app, [str(argument) for argument in arguments]
-        )
 
 
 def command_line(*arguments):
@@ -43,11 +35,6 @@ def command_line(*arguments):
         check=False,
         timeout=300,
     )
-
-
-def said(answer):
-    """Return what was printed, on one line."""
-    return " ".join(answer.output.split())
 
 
 def test_help_lists_every_command_and_what_it_leaves():
@@ -78,12 +65,62 @@ def test_help_does_not_import_the_heavy_libraries():
     assert done.stdout.strip() == "set()"
 
 
-def test_two_limits_of_the_marginals_are_refused(tmp_path):
-    """Only one measure can limit the marginals, and that is said before anything is generated."""
-    options = ("--events", tmp_path / "events", "--out", tmp_path / "out", "--rms", 0.05, "--jsd", 0.02)
-    answer = call("all", *options)
+WRONG = [
+    (("--rms", 0.05, "--jsd", 0.02), "give exactly one of rms=, band=, jsd=, got rms=0.05, jsd=0.02"),
+    (("--rms", -0.1), "rms"),
+    (("--jsd", -0.1), "jsd"),
+    (("--band", -0.1), "band"),
+    (("--correlation", -0.1), "correlation"),
+    (("--watch", -0.1), "watch"),
+    (("--control", "--rms", -0.1), "rms"),
+    (("--objective", "both"), "unknown objective 'both': choose score or cross"),
+    (("--executor", "spark"), "unknown executor 'spark': choose from dask, iterative"),
+    (("--workers", 0), "Invalid value for '--workers'"),
+    (("--chunksize", 0), "Invalid value for '--chunksize'"),
+    (("--maxchunks", 0), "Invalid value for '--maxchunks'"),
+    (("--epochs", 0), "Invalid value for '--epochs'"),
+    (("--seed", -1), "Invalid value for '--seed'"),
+    (("--jobs", -1), "Invalid value for '--jobs'"),
+    (("--scale", 0), "Invalid value for '--scale'"),
+    (("--executor", "iterative", "--client", "tcp://a:1"), "needs executor 'dask'"),
+    (("--client", "nonsense"), "no Dask scheduler answers at 'nonsense'"),
+    (("--client", "tcp://127.0.0.1:1"), "no Dask scheduler answers at 'tcp://127.0.0.1:1'"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(("options", "text"), WRONG)
+def test_wrong_settings_are_refused_before_anything_is_generated(tmp_path, monkeypatch, options, text):
+    """Whatever a later step would refuse is said at once."""
+    monkeypatch.setattr(cluster, "CONNECT", 1)
+    answer = call("all", "--events", tmp_path / "events", "--out", tmp_path / "out", *options)
     assert answer.exit_code == 2
-    assert "give exactly one of rms=, band=, jsd=, got rms=0.05, jsd=0.02" in said(answer)
+    assert text in said(answer)
+    assert not (tmp_path / "events").exists()
+
+
+@pytest.mark.parametrize("option", ["--events", "--out"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_generated(tmp_path, option):
+    """A file in the place of a folder is named, with the option that gives another one."""
+    (tmp_path / "file").write_text("")
+    folders = {"--events": tmp_path / "events", "--out": tmp_path / "out", option: tmp_path / "file"}
+    answer = call("all", *(part for pair in folders.items() for part in pair))
+    assert answer.exit_code == 2
+    assert f"nothing can be written to {tmp_path / 'file'}" in said(answer)
+    assert f"give another folder with {option}" in said(answer)
+    assert not (tmp_path / "events").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "remedy"), [("distributed", "coffea-conserv[dask]"), ("mplhep", "coffea-conserv[plot]")]
+)
+def test_a_missing_package_is_named_before_anything_is_generated(tmp_path, monkeypatch, module, remedy):
+    """What the run and the pictures need is looked for first."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else real(name))
+    answer = call("all", "--events", tmp_path / "events", "--out", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert f"pip install '{remedy}'" in said(answer)
     assert not (tmp_path / "events").exists()
 
 
@@ -111,42 +148,6 @@ def test_each_step_names_the_step_that_has_to_come_first(tmp_path):
         answer = call(command, "--out", out)
         assert answer.exit_code == 2
         assert f"first do: python -m example_analysis run --out {out}" in said(answer)
-
-
-def toy_fileset(folder):
-    """Write a fileset with one file that has a tree and nothing else."""
-    folder.mkdir()
-    with uproot.recreate(folder / "WW.root") as file:
-        file.mktree("Events", {"event": "int64"})
-    metadata = {"is_data": False, "process": "WW"}
-    fileset = {"WW": {"files": {str(folder / "WW.root"): "Events"}, "metadata": metadata}}
-    (folder / "fileset.json").write_text(json.dumps(fileset))
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"no ROOT file at all, but long enough to be read as one" * 10, None]
-)
-def test_an_unreadable_file_is_named_with_its_dataset(tmp_path, content):
-    """Empty, damaged and vanished files are told before the training, not in the middle of the run."""
-    toy_fileset(tmp_path / "events")
-    path = tmp_path / "events" / "WW.root"
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    answer = call("train", "--events", tmp_path / "events", "--out", tmp_path / "out")
-    assert answer.exit_code == 2
-    assert f"dataset WW: {path} cannot be read as a ROOT file" in said(answer)
-
-
-def test_a_file_without_the_tree_is_named(tmp_path):
-    """A ROOT file of something else is told as such."""
-    toy_fileset(tmp_path / "events")
-    with uproot.recreate(tmp_path / "events" / "WW.root") as file:
-        file.mktree("Other", {"event": "int64"})
-    answer = call("train", "--events", tmp_path / "events", "--out", tmp_path / "out")
-    assert answer.exit_code == 2
-    assert "has no tree 'Events'" in said(answer)
 
 
 def test_results_of_the_other_analysis_are_not_overwritten(tmp_path):
@@ -252,11 +253,12 @@ def test_the_output_holds_the_analysis_as_it_is_without_the_attack(finished):
 
 
 @pytest.mark.slow
-def test_a_second_training_is_reused_and_a_changed_one_is_not(finished):
+def test_a_second_training_is_reused_and_a_changed_one_is_not(finished, tmp_path):
     """Models are made again exactly if something that they depend on has changed."""
     folder, options, _ = finished
-    files = options[:4]
-    model = folder / "out" / "models" / "model_fold0.pt2"
+    shutil.copytree(folder / "out" / "models", tmp_path / "models")
+    files = (*options[:2], "--out", tmp_path)
+    model = tmp_path / "models" / "model_fold0.pt2"
     before = model.stat().st_mtime_ns
     assert "is reused" in said(call("train", *files, "--epochs", 3))
     assert model.stat().st_mtime_ns == before
@@ -266,24 +268,52 @@ def test_a_second_training_is_reused_and_a_changed_one_is_not(finished):
 
 @pytest.mark.slow
 def test_a_failing_run_says_where_and_keeps_the_earlier_output(finished, tmp_path):
-    """A file whose columns cannot be read is named, and nothing half-done replaces what was there."""
+    """Damage in the middle of a file is named, and nothing half-done replaces what was there."""
     folder, _, done = finished
     assert done.returncode == 0, done.stdout + done.stderr
-    fileset = json.loads((folder / "events" / "fileset.json").read_text())
-    ((path, _),) = fileset["WW"]["files"].items()
+    events = shutil.copytree(folder / "events", tmp_path / "events")
+    path = events / "WW.root"
     with uproot.open(path) as file:
-        tree = file["Events"].arrays(["event", "run", "luminosityBlock"])
-    broken = tmp_path / "WW.root"
-    with uproot.recreate(broken) as file:
-        file.mktree("Events", {"event": "uint64", "run": "uint32", "luminosityBlock": "uint32"})
-        file["Events"].extend({name: tree[name] for name in tree.fields})
-    fileset["WW"]["files"] = {str(broken): "Events"}
-    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+        tree = file["Events"].arrays()
+        types = {n: tree[n].type.content for n in tree.fields if not n.startswith("n")}
+    with uproot.recreate(path) as file:
+        file.mktree("Events", types)
+        for part in range(3):
+            some = tree[900 * part : 900 * (part + 1)]
+            file["Events"].extend({name: some[name] for name in types})
+    damage(path, "MET_pt", 1)
     output = folder / "out" / "output.coffea"
     before = output.read_bytes()
-    answer = call("run", "--events", tmp_path, "--out", folder / "out", "--executor", "iterative")
+    answer = call("run", "--events", events, "--out", folder / "out", "--executor", "iterative")
     assert answer.exit_code == 1
-    assert f"coffea stopped in dataset WW, file {broken}, events 0 to 2600" in said(answer)
+    assert f"coffea stopped in dataset WW, file {path}, events 0 to 2600" in said(answer)
     assert "none is reported" in said(answer)
     assert "an earlier output is unchanged" in said(answer)
     assert output.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_another_seed_gives_another_attack_of_the_same_models(finished, tmp_path):
+    """The seed is in the results, and with ``--models`` a run elsewhere shows the spread."""
+    folder, options, done = finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = (*options[:2], "--executor", "iterative", "--models", folder / "out" / "models")
+    assert call("run", *again, "--out", tmp_path, "--seed", 2).exit_code == 0
+    assert call("judge", "--out", tmp_path).exit_code == 0
+    shifts = []
+    for seed, out in ((1, folder / "out"), (2, tmp_path)):
+        assert json.loads((out / "run.json").read_text())["attack"]["seed"] == seed
+        verdict = json.loads((out / "verdict.json").read_text())
+        assert verdict["settings"]["seed"] == seed
+        shifts.append({tuple(row.values())[:4]: row["score_shift"] for row in verdict["fooling"]})
+    assert shifts[0].keys() == shifts[1].keys()
+    assert shifts[0] != shifts[1]
+
+
+def test_missing_models_elsewhere_are_named(tmp_path):
+    """The text names the folder that was given."""
+    options = ("--events", toy_fileset(tmp_path / "events"), "--out", tmp_path / "out")
+    answer = call("run", *options, "--models", tmp_path / "other" / "models")
+    assert answer.exit_code == 2
+    assert f"{tmp_path / 'other' / 'models'} holds no finished training" in said(answer)
+    assert f"first do: python -m example_analysis train --out {tmp_path / 'other'}" in said(answer)

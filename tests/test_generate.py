@@ -14,6 +14,7 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
 
+from coffea_conserv import ConfigurationError
 from example_analysis import cache, detector, generate, pythia
 from example_analysis.generate import GenerationConfig
 
@@ -122,7 +123,11 @@ def test_metadata_normalise_the_simulation_to_the_pseudo_data(generated):
     assert abs(negative - SHARE * total) < 4 * np.sqrt(SHARE * (1 - SHARE) * total)
     assert fileset["data"]["metadata"]["is_data"]
     assert not fileset["WW"]["metadata"]["is_data"]
-    assert json.loads((config.out / cache.FILESET).read_text()) == fileset
+    assert cache.read(config.out) == fileset
+    stored = json.loads((config.out / cache.FILESET).read_text())
+    assert {name: list(entry["files"]) for name, entry in stored.items()} == {
+        name: [f"{name}.root"] for name in fileset
+    }
 
 
 def test_signs_keep_the_expected_sum():
@@ -223,7 +228,21 @@ def test_moved_folder_is_still_valid(generated, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     moved = generate.generate(dataclasses.replace(config, out=tmp_path), progress=False)
     assert list(moved["WW"]["files"]) == [str((tmp_path / "WW.root").resolve())]
-    assert json.loads((tmp_path / cache.FILESET).read_text()) == moved
+    assert cache.read(tmp_path) == moved
+
+
+def test_a_fileset_of_absolute_paths_is_made_again(generated, tmp_path):
+    """What an earlier version left in a copied folder would read the original: generate mends it."""
+    config, fileset = generated
+    for path in config.out.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / cache.FILESET).write_text(json.dumps(fileset))
+    with pytest.raises(ConfigurationError, match=f"outside of its folder: {config.out}/.*; make it again"):
+        cache.read(tmp_path)
+    generate.generate(dataclasses.replace(config, out=tmp_path), progress=False)
+    assert all(
+        str(tmp_path.resolve()) in path for entry in cache.read(tmp_path).values() for path in entry["files"]
+    )
 
 
 @pytest.mark.parametrize(

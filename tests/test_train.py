@@ -14,13 +14,13 @@ import torch
 import uproot
 
 from example_analysis import train as training
+from example_analysis.inputs import read_fileset
 from example_analysis.train import (
     ANALYSES,
     Sample,
     Settings,
     auc,
     read_events,
-    read_fileset,
     train,
     training_weights,
 )
@@ -61,9 +61,9 @@ def toy_files(folder, events=600):
             file.mktree("Events", types)
             file["Events"].extend(tree)
         metadata = {"is_data": process == "data", "process": process, "xsec": 1.0, "lumi": 1.0, "sumw": 100.0}
-        files[process] = {"files": {str(path): "Events"}, "metadata": metadata}
+        files[process] = {"files": {path.name: "Events"}, "metadata": metadata}
     (folder / "fileset.json").write_text(json.dumps(files))
-    return files
+    return read_fileset("ttbar_ww", folder)
 
 
 def jagged(fields):
@@ -159,20 +159,23 @@ def test_command_line(files, tmp_path, capsys):
 
 def test_missing_files_are_named(tmp_path):
     """Without files the message says how to make them."""
-    with pytest.raises(FileNotFoundError, match=r"fileset\.json does not exist; make the files with"):
+    with pytest.raises(
+        FileNotFoundError, match=r"\(fileset\.json\); first do: python -m example_analysis gen"
+    ):
         read_fileset("ttbar_ww", tmp_path)
 
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_higgs_classifier_on_the_real_files(tmp_path):
-    """Higgs against all backgrounds: ggH against DY limits the weighted AUC, one vote per event is easier."""
-    folder = os.environ.get("COFFEA_CONSERV_DATA")
-    if not folder:
-        pytest.skip("COFFEA_CONSERV_DATA is not set")
-    result = train(ANALYSES["htautau"], read_fileset("htautau", Path(folder)), tmp_path)
-    assert min(result.auc) > 0.88
-    assert min(result.auc_unweighted) > 0.93
+def test_higgs_classifier_on_the_real_files(higgs_training):
+    """Higgs against all backgrounds is above 0.90 with one vote per event.
+
+    With the weights of the analysis it is a little below: Z → ττ has 44 % of the weight of the background,
+    and ggH against it reaches 0.83 (W + jets: 0.95). Larger and several networks, dropout, and more derived
+    quantities end at 0.898 too, on 3,500 simulated Z bosons to learn from; tau isolation would add 0.003.
+    """
+    assert min(higgs_training.auc_unweighted) >= 0.94
+    assert min(higgs_training.auc) > 0.89
 
 
 @pytest.fixture(scope="module")
