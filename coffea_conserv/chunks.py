@@ -6,6 +6,7 @@ import hashlib
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -105,7 +106,7 @@ def read_asked(asked: Any) -> dict[str, Asked]:
     ----------
     asked
         Dataset → number of events; or chunks as coffea's ``Runner.preprocess`` yields them, each with
-        ``dataset``, ``entrystart`` and ``entrystop``; or ``None``.
+        ``dataset``, ``entrystart`` and ``entrystop``, or a dict of these; or ``None``.
 
     Raises
     ------
@@ -144,7 +145,8 @@ def _count(dataset: str, events: Any) -> int:
 
 def _chunk(item: Any) -> tuple[str, int]:
     """Dataset and number of events of one chunk that was asked for."""
-    dataset, start, stop = (getattr(item, name, None) for name in ("dataset", "entrystart", "entrystop"))
+    read = item.get if isinstance(item, Mapping) else partial(getattr, item)
+    dataset, start, stop = (read(name, None) for name in ("dataset", "entrystart", "entrystop"))
     if dataset is None or start is None or stop is None:
         msg = (
             f"asked holds {item!r:.80}, which is no chunk (dataset, entrystart, entrystop); give what "

@@ -275,7 +275,7 @@ def load_result(out: Path) -> Any:
         processes=PROCESSES[analysis],
         estimates=estimates(analysis),
         totals=TOTALS[analysis],
-        asked=ran["asked"],
+        asked=ran["chunks"],
     )
 
 

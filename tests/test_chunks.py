@@ -27,6 +27,8 @@ def test_what_was_asked_is_read_from_numbers_or_chunks():
     assert read_asked({"W": 100}) == {"W": Asked(100)}
     expected = {"W": Asked(100, 2), "Z": Asked(30, 1)}
     assert read_asked(items(*CHUNKS)) == read_asked(chunk for chunk in items(*CHUNKS)) == expected
+    rows = [dict(zip(("dataset", "entrystart", "entrystop"), chunk, strict=True)) for chunk in CHUNKS]
+    assert read_asked(rows) == expected
 
 
 @pytest.mark.parametrize(
