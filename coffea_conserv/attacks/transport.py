@@ -28,7 +28,7 @@ _THRESHOLD = 1e-6
 """Net gain, in units of a whole event, below which nothing is moved."""
 
 _ROUND = 100
-"""Pairs for which a round of their own is worth its time."""
+"""Pairs of one group for which a round of their own is worth its time."""
 
 _TRIALS = 3
 """How often a round is tried with fewer changes, where all together would not pay."""
@@ -110,6 +110,8 @@ class Run:
         self.room = Room(problem.limits, settings.full, settings.edge)
         few = (_LARGE / problem.limits.events).clamp(min=1).sqrt()
         self.stiffness = settings.stiffness * few[:, None].expand(-1, 2)
+        pairs = int(problem.limits.events.max()) // 2
+        self.rounds = min(settings.rounds, max(2, pairs // _ROUND))
 
     def init(self) -> State:
         """Start from the nominal events."""
@@ -132,9 +134,8 @@ class Run:
         pairs = self.pairing.near(state.z) if near else self.pairing.random(state.step)
         offers = self._offers(state, pairs)
         made = torch.zeros_like(pairs.event, dtype=torch.bool)
-        count = min(self.settings.rounds, max(2, len(pairs.feature) // _ROUND))
         at = self._at(state, state.totals)
-        for part in (slice(k, None, count) for k in range(count)):
+        for part in (slice(k, None, self.rounds) for k in range(self.rounds)):
             made[:, part], at = self._round(state, at, offers.part(part))
         multipliers = _mixed(state.multipliers, at.prices, self.settings.memory)
         stiffness = self._stiffer(state, at.totals) if landing else state.stiffness
