@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from problems import data_folder, donut, htautau, shifted, stripe, timed, unit
 
-from coffea_conserv import Budget, attack
+from coffea_conserv import Budget, attack, compare
 from coffea_conserv.attacks.bounds import fooling_bound
+from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
 
 needs_data = pytest.mark.skipif(data_folder() is None, reason="COFFEA_CONSERV_DATA is not set")
@@ -46,6 +47,14 @@ def test_donut(benchmark, row, band, steps):
     row("donut", band=band, steps=steps, **found, **{name: f"{value:.1%}" for name, value in share.items()})
 
 
+@pytest.mark.parametrize(("events", "settings"), [(5_000, "draws"), (20_000, "draws"), (20_000, "grid")])
+def test_search(benchmark, row, events, settings):
+    """The paper's procedure on the donut, r.m.s. of the bins within 5 %."""
+    solver = Search() if settings == "draws" else Search(num_candidates=None, min_change=0.1)
+    found, _ = measured(benchmark, donut(), Budget(rms=0.05, correlation=0.006), solver, events)
+    row("search on the donut", candidates=settings, **found)
+
+
 @pytest.mark.parametrize("limit", [0.0005, 0.006, 0.05])
 def test_stripe(benchmark, row, limit):
     """The stripe, where the correlation limit bites, against its linear programme."""
@@ -73,3 +82,27 @@ def test_shifted_gaussians(benchmark, row, steps):
     problem = shifted()
     found, _ = measured(benchmark, problem, Budget(rms=0.0, correlation=0.006), Transport(steps=steps), 6000)
     row("ten shifted Gaussians", accuracy=f"{problem.accuracy:.3f}", steps=steps, **found)
+
+
+@pytest.mark.parametrize("size", [0.05, 0.25])
+def test_baselines(benchmark, row, size):
+    """The attack beside random moves, shuffles and gradients on the donut, with the limits they break."""
+    problem = donut()
+    x, budget = problem.x[:20_000], Budget(rms=0.0, correlation=0.006)
+
+    def call():
+        return compare(x, problem.model, problem.features, budget=budget, target="correct", seed=1, size=size)
+
+    for found in benchmark.pedantic(call, rounds=1):
+        worst = found.worst
+        assert worst is not None
+        row(
+            "baselines on the donut",
+            size=size,
+            name=found.name,
+            fooled=f"{found.fooling_ratio:.1%}",
+            worst=worst.name,
+            value=f"{worst.value:.4f}",
+            used=f"{worst.used:.0%}" if worst.limit > 0 else f"{worst.used:g}",
+            kept=found.kept,
+        )

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coffea_conserv.attacks.api import Attacked as Attacked
     from coffea_conserv.attacks.api import attack as attack
+    from coffea_conserv.attacks.baselines import Compared as Compared
+    from coffea_conserv.attacks.baselines import baselines as baselines
+    from coffea_conserv.attacks.baselines import compare as compare
+    from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
     from coffea_conserv.attacks.model import Model as Model
     from coffea_conserv.budget import Budget as Budget
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
@@ -30,6 +34,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
     "Budget": "coffea_conserv.budget",
+    "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features",
@@ -38,6 +43,9 @@ _HOME = {
     "Sums": "coffea_conserv.sums",
     "Verdict": "coffea_conserv.verdict",
     "attack": "coffea_conserv.attacks.api",
+    "fooling_curve": "coffea_conserv.attacks.curve",
+    "baselines": "coffea_conserv.attacks.baselines",
+    "compare": "coffea_conserv.attacks.baselines",
     "ConfigurationError": "coffea_conserv.errors",
     "ConservError": "coffea_conserv.errors",
     "InputError": "coffea_conserv.errors",

@@ -15,7 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.api import OBJECTIVES, SOLVERS, check_choice, check_working_point, pick_device
+from coffea_conserv.attacks.api import (
+    OBJECTIVES,
+    check_choice,
+    check_working_point,
+    named_solver,
+    pick_device,
+)
 from coffea_conserv.attacks.batch import (
     Batch,
     Task,
@@ -26,9 +32,9 @@ from coffea_conserv.attacks.batch import (
     watched_values,
 )
 from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.model import Handle, make_handles
 from coffea_conserv.attacks.network import check_network
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
@@ -87,7 +93,7 @@ class Conserv:
     seed
         Same seed, same chunks: same events.
     solver
-        ``transport``, or its settings.
+        ``transport``, ``search``, or the settings of one.
     device
         ``auto`` (CUDA if the worker sees one), ``cpu`` or ``cuda``.
 
@@ -125,7 +131,7 @@ class Conserv:
     objective: str = "score"
     valid: Callable[[dict[str, Any]], Any] | None = None
     seed: int = 1
-    solver: str | Transport = "transport"
+    solver: str | Solver = "transport"
     device: str = "auto"
     config: str = field(init=False, repr=False)
 
@@ -138,7 +144,7 @@ class Conserv:
         put = object.__setattr__  # a frozen value is completed while it is made
         put(self, "features", features)
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
-        put(self, "solver", _solver(self.solver))
+        put(self, "solver", named_solver(self.solver))
         self.budget.check_features([feature.name for feature in features if not feature.frozen])
         examples = _examples(features)
         check_functions(self._task(), torch.from_numpy(examples))
@@ -166,7 +172,7 @@ class Conserv:
         return make_watched(self.watch, self.features)
 
     def _task(self) -> Task:
-        assert isinstance(self.solver, Transport)  # noqa: S101 -- made so in __post_init__
+        assert not isinstance(self.solver, str)  # noqa: S101 -- made so in __post_init__
         return Task(
             tuple(self.features),
             self.watched,
@@ -346,16 +352,6 @@ def _check_settings(budget: Any, seed: Any, device: str) -> None:
         msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
     if msg:
         raise ConfigurationError(msg)
-
-
-def _solver(solver: Any) -> Transport:
-    if isinstance(solver, Transport):
-        return solver
-    if not isinstance(solver, str):
-        msg = f"solver must be a name or the settings of one, got {solver!r}"
-        raise ConfigurationError(msg)
-    check_choice("solver", solver, tuple(SOLVERS))
-    return SOLVERS[solver]
 
 
 def _check_models(

@@ -22,10 +22,12 @@ from coffea_conserv.verdict import Limit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from coffea_conserv.attacks.baselines import Compared
     from coffea_conserv.result import Result, Settings
     from coffea_conserv.sanity import TemplateWarning
 
 __all__ = (
+    "comparison_table",
     "coverage_table",
     "fooling_table",
     "print_report",
@@ -69,16 +71,38 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for limit in verdict.limits if all_limits else worst_limits(result):
-        used = limit.used
-        table.add_row(
-            escape(limit.group),
-            escape(limit.name),
-            limit.measure,
-            f"{limit.value:.4g}",
-            f"{limit.limit:.4g}",
-            f"{used:.0%}" if math.isfinite(used) else "∞",
-            "[green]kept[/]" if limit.passed else "[bold red]broken[/]",
-        )
+        cells = (f"{limit.value:.4g}", f"{limit.limit:.4g}", _share(limit.used), _kept(kept=limit.passed))
+        table.add_row(escape(limit.group), escape(limit.name), limit.measure, *cells)
+    return table
+
+
+def _share(used: float) -> str:
+    return f"{used:.0%}" if math.isfinite(used) else "∞"
+
+
+def _kept(*, kept: bool) -> str:
+    return "[green]kept[/]" if kept else "[bold red]broken[/]"
+
+
+def comparison_table(rows: Sequence[Compared]) -> Table:
+    """Make a table of an attack and its baselines, as :func:`coffea_conserv.compare` returns them."""
+    caption = "worst limit: the one of which the largest share is used, in any group"
+    table = Table(title="the attack beside baselines, under one judge", caption=caption)
+    table.add_column("", no_wrap=True)
+    for name in ("fooled", "mean score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst limit", overflow="fold")
+    for name in ("value", "allowed", "used"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("limits", no_wrap=True)
+    for row in rows:
+        shift = "–" if math.isnan(row.score_shift) else f"{row.score_shift:+.4f}"
+        worst = row.worst
+        cells = ("–",) * 4
+        if worst is not None:
+            where = escape(f"{worst.name} ({worst.group})")
+            cells = (where, f"{worst.value:.4g}", f"{worst.limit:.4g}", _share(worst.used))
+        table.add_row(escape(row.name), _percent(row.fooling_ratio), shift, *cells, _kept(kept=row.kept))
     return table
 
 

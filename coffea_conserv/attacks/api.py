@@ -12,29 +12,35 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
-from coffea_conserv.attacks.engine import perturb, signed_scores
+from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
+from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.model import make_handles
 from coffea_conserv.attacks.network import check_network
+from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
-from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature, check_features, feature_matrix, make_watched
+from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.features import Feature, check_features, make_watched
 from coffea_conserv.verdict import Verdict
 
 __all__ = (
     "SOLVERS",
+    "Asked",
     "Attacked",
+    "Ready",
     "attack",
     "check_choice",
     "check_settings",
     "check_working_point",
     "named_solver",
     "pick_device",
+    "prepare",
 )
 
-SOLVERS = {"transport": Transport()}
+SOLVERS: dict[str, Solver] = {"transport": Transport(), "search": Search()}
 """Solvers by name."""
 
 DIRECTIONS = ("signal", "background")
@@ -80,7 +86,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     direction: str = "signal",
     weights: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-    solver: str | Transport = "transport",
+    solver: str | Solver = "transport",
     objective: str = "cross",
     working_point: float = 0.5,
     target: str = "all",
@@ -111,7 +117,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     groups
         Non-negative integers of shape (events,), −1 for events that are left alone; one group if not given.
     solver
-        ``transport``, or its settings.
+        ``transport``, ``search``, or the settings of one.
     objective
         ``cross``: as many events as possible cross the working point. ``score``: the mean score moves.
     working_point
@@ -162,19 +168,103 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     >>> bool((np.sort(result.x[:, 0]) == np.sort(x[:, 0])).all())
     True
     """
-    features = check_features(features)
-    check_choice("direction", direction, DIRECTIONS)
-    check_choice("objective", objective, OBJECTIVES)
-    check_choice("target", target, TARGETS)
-    check_working_point(working_point)
-    check_settings(budget, seed, device)
-    budget.check_features([feature.name for feature in features if not feature.frozen])
-    settings = named_solver(solver)
-    matrix = _matrix(x, features)
-    where = pick_device(device)
+    asked = Asked(
+        budget=budget,
+        direction=direction,
+        weights=weights,
+        groups=groups,
+        solver=solver,
+        objective=objective,
+        working_point=working_point,
+        target=target,
+        seed=seed,
+        device=device,
+        fold=fold,
+        watch=watch,
+        valid=valid,
+        context=context,
+    )
+    ready = prepare(x, model, features, asked)
+    return ready.finish(perturb(ready.batch, ready.task, ready.models, direction, seed, ready.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Arguments of :func:`attack` beside events, model and features, as they were given."""
+
+    budget: Budget
+    direction: str = "signal"
+    weights: ArrayLike | None = None
+    groups: ArrayLike | None = None
+    solver: Any = "transport"
+    objective: str = "cross"
+    working_point: float = 0.5
+    target: str = "all"
+    seed: int = 0
+    device: str = "auto"
+    fold: ArrayLike | None = None
+    watch: Mapping[str, tuple[Any, Any]] | None = None
+    valid: Callable[[dict[str, Any]], Any] | None = None
+    context: Mapping[str, ArrayLike] | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Checked arguments of an attack.
+
+    Parameters
+    ----------
+    given
+        Features as they were given.
+    batch, task, models, device
+        What an engine needs.
+    direction
+        ``signal`` or ``background``.
+    nominal
+        Score of each event, shape (events,).
+    before
+        Events that are not yet on the side that the attack moves to, shape (events,).
+    """
+
+    given: Any
+    batch: Batch
+    task: Task
+    models: Sequence[Any]
+    device: torch.device
+    direction: str
+    nominal: NDArray[np.float32]
+    before: NDArray[np.bool_]
+
+    def finish(self, outcome: Outcome) -> Attacked:
+        """Scores, fooled events and verdict of what was moved."""
+        batch, moved = self.batch, outcome.x
+        attacked = scores(batch, self.models, moved, self.device)
+        fooled = self.before & ~_short(attacked, self.task.working_point, self.direction)
+        size = np.abs(batch.weight)
+        start = size[self.before & (batch.group >= 0)].sum()
+        ratio = float(size[fooled].sum() / start) if start > 0 else 0.0
+        signed = signed_scores(batch, moved, self.models, self.device)
+        return Attacked(
+            like(moved, batch.x, self.given),
+            self.nominal,
+            attacked,
+            fooled,
+            ratio,
+            outcome.unattacked,
+            Verdict(judge_groups(batch, self.task, moved, signed)),
+        )
+
+
+def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Ready:
+    """Check the arguments of an attack, load its models and evaluate the nominal scores."""
+    features, settings = _checked(features, asked)
+    matrix = make_matrix(x, features)
+    where = pick_device(asked.device)
     models = [handle.load(where) for handle in make_handles(model)]
-    batch = _batch(matrix, (weights, groups, fold, context), len(models))
-    task = Task(features, make_watched(watch, features), budget, objective, working_point, valid, settings)
+    given = (asked.weights, asked.groups, asked.fold, asked.context)
+    batch = make_batch(matrix, given, len(models))
+    watched, point = make_watched(asked.watch, features), asked.working_point
+    task = Task(features, watched, asked.budget, asked.objective, point, asked.valid, settings)
     if len(matrix):
         few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
         check_network(models, few.to(where), [f.name for f in features])
@@ -182,25 +272,28 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         possible(batch, task)
     nominal = scores(batch, models, matrix, where)
     check_scores(nominal, matrix, features)
-    sign = 1.0 if direction == "signal" else -1.0
-    before = sign * (nominal - working_point) <= 0
-    if target == "correct":
+    before = _short(nominal, point, asked.direction)
+    if asked.target == "correct":
         batch = Batch(matrix, batch.weight, np.where(before, batch.group, -1), batch.fold, batch.context)
-    outcome = perturb(batch, task, models, direction, seed, where)
-    attacked = scores(batch, models, outcome.x, where)
-    fooled = before & (sign * (attacked - working_point) > 0)
-    size = np.abs(batch.weight)
-    start = size[before & (batch.group >= 0)].sum()
-    ratio = float(size[fooled].sum() / start) if start > 0 else 0.0
-    return Attacked(
-        _like(outcome.x, matrix, x),
-        nominal,
-        attacked,
-        fooled,
-        ratio,
-        outcome.unattacked,
-        Verdict(judge_groups(batch, task, outcome.x, signed_scores(batch, outcome.x, models, where))),
-    )
+    return Ready(x, batch, task, models, where, asked.direction, nominal, before)
+
+
+def _short(score: NDArray[np.float32], point: float, direction: str) -> NDArray[np.bool_]:
+    """Events that are not on the side of the working point that the attack moves to."""
+    sign = 1.0 if direction == "signal" else -1.0
+    return np.asarray(sign * (score - point) <= 0)
+
+
+def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, ...], Any]:
+    """Features and settings of the solver, where all that needs no events is right."""
+    features = check_features(features)
+    check_choice("direction", asked.direction, DIRECTIONS)
+    check_choice("objective", asked.objective, OBJECTIVES)
+    check_choice("target", asked.target, TARGETS)
+    check_working_point(asked.working_point)
+    check_settings(asked.budget, asked.seed, asked.device)
+    asked.budget.check_features([feature.name for feature in features if not feature.frozen])
+    return features, named_solver(asked.solver)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -230,15 +323,18 @@ def check_settings(budget: Any, seed: Any, device: Any) -> None:
         raise ConfigurationError(msg)
 
 
-def named_solver(solver: Any) -> Transport:
+def named_solver(solver: Any) -> Solver:
     """Settings of a solver that is given by name or by its settings."""
-    if isinstance(solver, Transport):
-        return solver
-    if not isinstance(solver, str):
+    if isinstance(solver, str):
+        check_choice("solver", solver, tuple(SOLVERS))
+        return SOLVERS[solver]
+    if isinstance(solver, type) or not isinstance(solver, Solver):
         msg = f"solver must be a name or the settings of one, got {solver!r}"
         raise ConfigurationError(msg)
-    check_choice("solver", solver, tuple(SOLVERS))
-    return SOLVERS[solver]
+    if type(solver).__repr__ is object.__repr__:  # it would be another one in every process
+        msg = f"the repr of solver {solver!r} must show its settings; make it a frozen dataclass"
+        raise ConfigurationError(msg)
+    return solver
 
 
 def pick_device(device: str) -> torch.device:
@@ -250,72 +346,3 @@ def pick_device(device: str) -> torch.device:
         msg = f"device={device!r}, but torch sees no CUDA device here; use device='auto' or 'cpu'"
         raise ConfigurationError(msg)
     return made
-
-
-def _matrix(x: Any, features: tuple[Feature, ...]) -> NDArray[np.float32]:
-    array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if array.ndim != 2 or array.shape[1] != len(features):
-        msg = f"x must have shape (events, {len(features)}) for {len(features)} features, got {array.shape}"
-        raise InputError(msg)
-    return feature_matrix({f.name: array[:, j] for j, f in enumerate(features)}, features)
-
-
-def _batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models: int) -> Batch:
-    weights, groups, fold, context = given
-    count = len(matrix)
-    weight = np.ones(count) if weights is None else np.array(weights, dtype=np.float64)
-    group = np.zeros(count, dtype=np.int64) if groups is None else _whole("groups", groups)
-    if models > 1 and fold is None:
-        msg = f"{models} models need fold=, the fold of each event in 0 … {models - 1}"
-        raise InputError(msg)
-    folds = None if fold is None else _whole("fold", fold)
-    columns = {name: np.asarray(values) for name, values in (context or {}).items()}
-    for name, array in {"weights": weight, "groups": group, "fold": folds, **columns}.items():
-        if array is not None and array.shape != (count,):
-            msg = f"{name} must have shape ({count},), one value per event, got {array.shape}"
-            raise InputError(msg)
-    if not np.isfinite(weight).all():
-        bad = int((~np.isfinite(weight)).sum())
-        msg = f"weights: {bad} of {count} are NaN or infinite; select these events away"
-        raise InputError(msg)
-    if folds is not None and count and models > 1 and not (folds.min() >= 0 and folds.max() < models):
-        msg = f"fold must lie in 0 … {models - 1} for {models} models, got {folds.min()} … {folds.max()}"
-        raise InputError(msg)
-    return Batch(matrix, weight, group, folds, columns)
-
-
-def _whole(name: str, values: Any) -> NDArray[np.int64]:
-    """Whole numbers, −1 at least."""
-    array = np.asarray(values)
-    fine = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
-    if not fine or (array.size and array.min() < -1):
-        example = array.reshape(-1)[:3].tolist()
-        msg = f"{name} must be whole numbers from 0, or −1 for events that are left alone, got {example} …"
-        raise InputError(msg)
-    return array.astype(np.int64)
-
-
-def _like(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: Any) -> Any:
-    """Attacked features in the kind and precision that was given; what did not move is unchanged."""
-    if isinstance(given, torch.Tensor):
-        array = _restored(moved, nominal, given.detach().cpu().numpy())
-        return torch.from_numpy(array).to(given.device)
-    return _restored(moved, nominal, np.asarray(given))
-
-
-def _restored(moved: NDArray[np.float32], nominal: NDArray[np.float32], given: NDArray[Any]) -> NDArray[Any]:
-    """Replace single-precision values by the given ones that they were rounded from."""
-    if given.dtype == np.float32:
-        return moved
-    restored = given.copy()
-    for j in range(given.shape[1]):
-        rows = np.flatnonzero((moved[:, j] != nominal[:, j]) & ~np.isnan(nominal[:, j]))
-        donors = np.argsort(nominal[:, j], kind="stable")
-        among = donors[np.isin(donors, rows)]
-        into = rows[np.argsort(moved[rows, j], kind="stable")]
-        if np.array_equal(moved[into, j], nominal[among, j]):  # a permutation stays one
-            restored[into, j] = given[among, j]
-        else:
-            place = np.searchsorted(nominal[donors, j], moved[rows, j])
-            restored[rows, j] = given[donors[place], j]
-    return restored

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.network import Network, one_thread
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
@@ -90,7 +91,7 @@ class Task:
     objective: str = "score"
     working_point: float = 0.5
     valid: Callable[[dict[str, Tensor]], Tensor] | None = None
-    solver: Transport = field(default_factory=Transport)
+    solver: Solver = field(default_factory=Transport)
     composes: bool = False
     score_edges: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 1, 21))
 

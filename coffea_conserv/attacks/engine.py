@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, Task, possible, scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.network import one_thread
+from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign, floors, parts
 from coffea_conserv.features import present
 
-__all__ = ("Outcome", "perturb", "signed_scores")
+__all__ = ("Outcome", "perturb", "propose", "signed_scores", "within_limits")
 
 logger = logging.getLogger(__name__)
+
+Move = Callable[[Problem], Tensor]
+"""Gives features for the events of a problem, shape (events, features)."""
 
 SMALLEST_GROUP = 20
 """Groups with fewer movable events stay nominal: a single exchange would use up their limits."""
@@ -67,6 +72,30 @@ def perturb(
         Every group is within its limits, judged on what is returned; a group for which that failed, or that
         is too small, is nominal.
     """
+
+    def solved(problem: Problem) -> Tensor:
+        return solve(problem, task.solver, seed).x
+
+    moved = propose(batch, task, models, (direction, device), solved)
+    return within_limits(batch, task, models, moved, device)
+
+
+def propose(
+    batch: Batch, task: Task, models: Sequence[Any], where: tuple[str, torch.device], move: Move
+) -> Outcome:
+    """Let somebody move the events of a chunk; nobody has judged what is returned.
+
+    Parameters
+    ----------
+    batch, task
+        Events and settings.
+    models
+        Loaded models, one or one per fold.
+    where
+        Direction and device.
+    move
+        Gets the problem of the groups that can be attacked, and returns the features of its events.
+    """
     movable = _movable(batch, task)
     group = _usable_groups(batch, movable)
     attacked = group >= 0
@@ -74,18 +103,27 @@ def perturb(
         return Outcome(batch.x.copy(), (batch.group >= 0) & ~attacked & (not task.budget.frozen))
     x = batch.x.copy()
     for part in parts(group):
-        floor = _floor(batch, task, (part, x), models, device)
-        rows, problem = make_problem(batch, task, (part, movable), models, (direction, device), floor)
+        floor = _floor(batch, task, (part, x), models, where[1])
+        rows, problem = make_problem(batch, task, (part, movable), models, where, floor)
         with one_thread():
-            best = solve(problem, task.solver, seed)
-        x[rows] = best.x.cpu().numpy()
+            x[rows] = move(problem).cpu().numpy()
+    return Outcome(x, (batch.group >= 0) & ~attacked)
+
+
+def within_limits(
+    batch: Batch, task: Task, models: Sequence[Any], moved: Outcome, device: torch.device
+) -> Outcome:
+    """Judge what was moved; a group that is outside of a limit is nominal and counts as unattacked."""
+    if task.budget.frozen or moved.unattacked[batch.group >= 0].all():  # nothing was moved
+        return moved
+    x = moved.x.copy()
     limits = judge_groups(batch, task, x, signed_scores(batch, x, models, device))
     broken = [limit.group for limit in limits if not limit.passed]
     failed = np.isin(batch.group.astype(str), broken)
     if failed.any():
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(set(broken)))
         x[failed] = batch.x[failed]
-    return Outcome(x, (batch.group >= 0) & (~attacked | failed))
+    return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed))
 
 
 def _movable(batch: Batch, task: Task) -> NDArray[np.bool_]:

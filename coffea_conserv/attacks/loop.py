@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import used
+from coffea_conserv.attacks.limits import Totals, used
 from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.attacks.state import State
 
-__all__ = ("Best", "Solver", "Stepper", "solve")
+__all__ = ("Best", "Iterate", "Solver", "Stepper", "solve")
 
 
-class Stepper(Protocol):
+class Iterate(Protocol):
+    """What is looked at of the state of a solver, a frozen value; the rest is the solver's own."""
+
+    @property
+    def x(self) -> Tensor:
+        """Features, shape (events, features)."""
+
+    @property
+    def logit(self) -> Tensor:
+        """Logits of these events, shape (events,)."""
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over these events."""
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+
+
+S = TypeVar("S", bound=Iterate)
+
+
+class Stepper(Protocol[S]):
     """A solver that is bound to a problem."""
 
-    def init(self) -> State:
+    def init(self) -> S:
         """Start from the nominal events."""
 
-    def step(self, state: State) -> State:
+    def step(self, state: S) -> S:
         """Make one step; the given state stays as it is."""
 
-    def done(self, state: State) -> bool:
+    def done(self, state: S) -> bool:
         """Whether no more step is worth while."""
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Settings of a solver: a frozen value with a readable ``repr``, which goes into the configuration."""
 
-    def bind(self, problem: Problem, seed: int) -> Stepper:
+    def bind(self, problem: Problem, seed: int) -> Stepper[Any]:
         """Prepare to solve a problem; all randomness comes from the seed."""
 
 
@@ -75,14 +98,14 @@ def solve(problem: Problem, solver: Solver, seed: int) -> Best:
     return best
 
 
-def _value(problem: Problem, state: State) -> Tensor:
+def _value(problem: Problem, state: Iterate) -> Tensor:
     value = problem.objective.value(state.logit).double() * problem.weight
     zero = torch.zeros(problem.groups, dtype=torch.float64, device=value.device)
     total = zero.index_add(0, problem.group, problem.weight.double())
     return zero.index_add(0, problem.group, value) / total
 
 
-def _better(problem: Problem, state: State, best: Best) -> Best:
+def _better(problem: Problem, state: Iterate, best: Best) -> Best:
     inside = (used(problem.limits, state.totals) <= 1.0).all(1)
     value = _value(problem, state)
     better = inside & (value > best.value)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coffea_conserv.attacks.limits import Limits, Totals
 from coffea_conserv.attacks.state import Pairs
+from coffea_conserv.features import Feature
 
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
@@ -95,6 +96,10 @@ class Problem:
         Whether exchanges keep every sum of a single feature: all weights of a pool are equal, no copies.
     objective
         What is made large.
+    features
+        Declarations of the columns, with the axes that bin new values.
+    held
+        Features whose marginal must stay exactly as it is, shape (features,).
     """
 
     x: Tensor
@@ -115,6 +120,8 @@ class Problem:
     copies: bool
     exact: bool
     objective: Objective
+    features: tuple[Feature, ...]
+    held: Tensor
 
     @property
     def groups(self) -> int:

@@ -109,6 +109,8 @@ def make_problem(
         objective=Objective(
             task.objective, 1.0 if direction == "signal" else -1.0, float(np.log(wp / (1 - wp)))
         ),
+        features=task.features,
+        held=put(np.array([sample.even and task.budget.marginal(f.name) == 0 for f in task.features])),
     )
     return rows, problem
 

@@ -1,0 +1,125 @@
+"""Fooling ratio against budget: larger limits never fool less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.attacks.api import Asked, Attacked, Ready, prepare
+from coffea_conserv.attacks.batch import scores
+from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
+from coffea_conserv.budget import Budget
+from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.features import Feature, check_features
+
+__all__ = ("fooling_curve",)
+
+
+def fooling_curve(
+    x: Any, model: Any, features: Sequence[Feature], *, budgets: Sequence[Budget], **options: Any
+) -> tuple[Attacked, ...]:
+    """Attack events within one budget after the other, each of which contains the one before.
+
+    What was found within smaller limits is within the larger ones too. In each group the better of the two is
+    kept, so that the curve never falls.
+
+    Parameters
+    ----------
+    x, model, features
+        As for :func:`coffea_conserv.attack`.
+    budgets
+        Limits from small to large; no limit may be smaller than that of the budget before.
+    **options
+        Further arguments of :func:`coffea_conserv.attack`.
+
+    Returns
+    -------
+    tuple of Attacked
+        One for each budget, judged against it. With objective ``cross`` their fooling ratios do not fall,
+        with ``score`` the mean scores, each event with its absolute weight, move ever further.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no budget, or one does not contain the one before it.
+
+    Examples
+    --------
+    >>> import hist, numpy as np, torch
+    >>> x = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    >>> class Ring(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return 1 - (x**2).sum(1)
+    >>> axis = hist.axis.Regular(50, -3, 3)
+    >>> features = [Feature("x", axis), Feature("y", axis)]
+    >>> budgets = [Budget(rms=rms, correlation=0.01) for rms in (0.0, 0.05)]
+    >>> small, large = fooling_curve(x, Ring(), features, budgets=budgets)
+    >>> small.fooling_ratio <= large.fooling_ratio, small.verdict.passed, large.verdict.passed
+    (True, True, True)
+    """
+    _check_nested(budgets, check_features(features))
+    unknown = sorted(set(options) - set(Asked.__dataclass_fields__))
+    if unknown:
+        msg = f"fooling_curve() does not know {', '.join(unknown)}; it takes the arguments of attack"
+        raise ConfigurationError(msg)
+    asked = Asked(budget=budgets[0], **options)
+    ready = prepare(x, model, features, asked)
+    made: list[Attacked] = []
+    best: Outcome | None = None
+    for budget in budgets:
+        within = replace(ready, task=replace(ready.task, budget=budget))
+        found = perturb(within.batch, within.task, within.models, asked.direction, asked.seed, within.device)
+        best = found if best is None else _better(within, _inside(within, best), found)
+        made.append(within.finish(best))
+    return tuple(made)
+
+
+def _check_nested(budgets: Sequence[Budget], features: Sequence[Feature]) -> None:
+    """Raise unless there are budgets and each contains the one before."""
+    if not budgets:
+        msg = "budgets is empty; give limits from small to large"
+        raise ConfigurationError(msg)
+    free = [feature.name for feature in features if not feature.frozen]
+    for budget in budgets:
+        if not isinstance(budget, Budget):
+            msg = f"budgets must hold Budget(...), got {budget!r}"
+            raise ConfigurationError(msg)
+        budget.check_features(free)
+    for small, large in pairwise(budgets):
+        pairs = [(small.marginal(name), large.marginal(name)) for name in free]
+        pairs += [(small.correlation, large.correlation), (small.watch, large.watch)]
+        alike = small.kind == large.kind and not large.frozen
+        if not small.frozen and not (alike and all(one <= two for one, two in pairs)):
+            msg = f"{large} does not contain {small}, which comes before it; sort budgets from small to large"
+            raise ConfigurationError(msg)
+
+
+def _inside(ready: Ready, outcome: Outcome) -> Outcome:
+    """Judge once more: where weights vary, what limit 0 forgives may be more than a tiny limit does."""
+    return within_limits(ready.batch, ready.task, ready.models, outcome, ready.device)
+
+
+def _better(ready: Ready, one: Outcome, two: Outcome) -> Outcome:
+    """Take each group from the outcome that is the better one there, from the first if they are equal."""
+    group = ready.batch.group
+    first, second = (_value(ready, outcome) for outcome in (one, two))
+    ahead = np.append(second > first, False)[group]  # -1, no group, takes the last
+    return Outcome(
+        np.where(ahead[:, None], two.x, one.x), np.where(ahead, two.unattacked, one.unattacked).astype(bool)
+    )
+
+
+def _value(ready: Ready, outcome: Outcome) -> NDArray[np.float64]:
+    """What the objective counts, summed with |weight|, shape (groups,)."""
+    batch, sign = ready.batch, 1.0 if ready.direction == "signal" else -1.0
+    score = sign * scores(batch, ready.models, outcome.x, ready.device).astype(np.float64)
+    if ready.task.objective == "cross":
+        score = (ready.before & (score > sign * ready.task.working_point)).astype(np.float64)
+    inside = batch.group >= 0
+    size = int(batch.group.max(initial=-1)) + 1
+    return np.bincount(batch.group[inside], (np.abs(batch.weight) * score)[inside], size).astype(np.float64)

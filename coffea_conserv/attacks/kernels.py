@@ -1,0 +1,363 @@
+"""Compiled loops of the ``search`` solver: each event sees what the earlier ones changed.
+
+All sums are carried along exactly. A change of one value touches two bins of a histogram and one row of the
+correlation matrix, so that an event costs the same in a sample of any size. Measures are those of
+:func:`coffea_conserv.attacks.limits.used`. Importing this module starts the compiler; nothing else does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ("Bounds", "Events", "Offers", "Rules", "Sums", "measure", "sweep", "undo")
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RMS, _JSD, _BAND = 0, 1, 2  # those of limits.py; compiled code sees constants of its own module only
+_SPREAD, _TINY = 1e-6, 1e-9
+_SLACK = 1e-12
+"""What rounding may add to a measure that is not made worse."""
+
+
+def _compiled(function: F) -> F:
+    """Compile at the first call, and keep the result on disk where there is a place for it."""
+    try:
+        return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
+    except RuntimeError:  # no folder of a cache is writable, as on some batch nodes
+        return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
+
+
+class Bounds(NamedTuple):
+    """What does not change: as in :class:`coffea_conserv.attacks.limits.Limits`, as arrays.
+
+    ``norm`` is that of the nominal correlation matrices; ``table`` is in units of the running measure, a
+    square except for bands; ``floor`` is −∞ but for the table of the score; ``drift`` is 0 without one.
+    """
+
+    weight: Floats
+    good: Booleans
+    nominal: Floats
+    first: Floats
+    second: Floats
+    drift: Floats
+    correlation: Floats
+    norm: Floats
+    reference: Floats
+    size: Floats
+    table: Floats
+    kind: Integers
+    floor: Floats
+
+
+class Sums(NamedTuple):
+    """Running sums, as in :class:`coffea_conserv.attacks.limits.Totals`, and measures made of them.
+
+    ``shift`` is the square of the change of the correlation matrix, shape (groups,); ``divergence`` that of
+    the Jensen–Shannon distance, ``used`` the measure of each table's own limit, shape (groups, tables).
+    """
+
+    first: Floats
+    second: Floats
+    cross: Floats
+    content: Floats
+    shift: Floats
+    divergence: Floats
+    used: Floats
+
+
+class Events(NamedTuple):
+    """All events: z, which values are there, weight, group, bins of the tables."""
+
+    z: NDArray[np.float32]
+    there: Booleans
+    weight: Floats
+    group: Integers
+    cells: Integers
+
+
+class Rules(NamedTuple):
+    """Feature and its table, −1 without; weights of the two costs; limits of a single change."""
+
+    feature: int
+    table: int
+    alpha: float
+    beta: float
+    limit_jsd: float
+    limit_frobenius: float
+
+
+class Offers(NamedTuple):
+    """Candidates of some events for one feature.
+
+    ``event`` is the index of each event; ``z`` and ``fine`` are new z and whether they are possible, shape
+    (events, candidates).
+
+    ``tables`` are those in which a change can move an event, its own marginal first if there is one;
+    ``cells`` the bins in these, shape (events, candidates, tables).
+    """
+
+    rules: Rules
+    event: Integers
+    z: NDArray[np.float32]
+    fine: Booleans
+    tables: Integers
+    cells: Integers
+
+
+@_compiled
+def _divergence(p: float, q: float) -> float:
+    """Share of one bin in the Jensen–Shannon divergence."""
+    p, q = max(p, 0.0), max(q, 0.0)
+    both = p + q
+    if both <= 0.0:
+        return 0.0
+    r = (q - p) / both
+    up = (1 + r) * math.log1p(r) if r > -1.0 else 0.0
+    down = (1 - r) * math.log1p(-r) if r < 1.0 else 0.0
+    return max(up + down, 0.0) * both / (4 * math.log(2.0))
+
+
+@_compiled
+def _deviation(kind: int, p: float, q: float) -> float:
+    """Share of one bin in the running measure of a table; a band takes the largest one."""
+    if kind == _JSD:
+        return _divergence(p, q)
+    change = abs(q - p)
+    if change <= 0.0:
+        return 0.0
+    if p <= 0.0:
+        return math.inf
+    return change / p if kind == _BAND else change * change / p
+
+
+@_compiled
+def _row(bounds: Bounds, sums: Sums, events: Events, at: tuple[int, int], new: float, row: Floats) -> float:
+    """Square of what a feature adds to the change of correlations, if an event has another value.
+
+    ``at`` is event and feature; ``row`` gets the changes of the correlations of the feature.
+    """
+    i, j = at
+    g, w, old = events.group[i], events.weight[i], np.float64(events.z[i, j])
+    by, square, total = w * (new - old), w * (new * new - old * old), 0.0
+    for k in range(len(row)):
+        there, n = events.there[i, k], bounds.weight[g, j, k]
+        first = sums.first[g, j, k] + (by if there else 0.0)
+        second = sums.second[g, j, k] + (square if there else 0.0)
+        row[k] = 0.0
+        if bounds.good[g, j, k]:
+            mean, other = first / n, sums.first[g, k, j] / n
+            spread = max(second / n - mean * mean, _SPREAD)
+            width = max(sums.second[g, k, j] / n - other * other, _SPREAD)
+            cross = sums.cross[g, j, k] + (by * events.z[i, k] if there else 0.0)
+            row[k] = (cross / n - mean * other) / math.sqrt(spread * width) - bounds.nominal[g, j, k]
+            total += 2 * row[k] * row[k]
+        if bounds.drift[k] > 0.0:
+            unit = bounds.drift[k] / max(n, _TINY)
+            one, two = unit * (first - bounds.first[g, j, k]), unit * (second - bounds.second[g, j, k])
+            total += 2 * one * one + two * two
+    return total
+
+
+@_compiled
+def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tuple[int, int]) -> bool:
+    """Whether a table stays within its limit, or gets no worse, if a weight goes to another bin."""
+    (g, q), (a, b) = spot, bins
+    last = bounds.reference.shape[2] - 1
+    if a == b:
+        return True
+    if last in (a, b):  # a quantity that appears or disappears changes every share
+        return False
+    left = sums.content[g, q, a] - w
+    if bounds.kind[q] > _BAND:
+        return bool(left >= bounds.floor[g, a])
+    size, kind, limit = bounds.size[g, q], bounds.kind[q], bounds.table[g, q]
+    value = sums.used[g, q] if kind != _BAND else 0.0
+    for at, by in ((a, -w), (b, w)):
+        p, content = bounds.reference[g, q, at] / size, sums.content[g, q, at]
+        before = _deviation(kind, p, content / size)
+        after = _deviation(kind, p, (content + by) / size)
+        if kind == _BAND and after > limit and after > before + _SLACK:
+            return False
+        value += after - before
+    return bool(kind == _BAND or value <= limit or value <= sums.used[g, q])
+
+
+@_compiled
+def _jump(bounds: Bounds, sums: Sums, spot: tuple[int, int, int], by: float, out: Floats) -> None:
+    """Give what a bin that changes by a weight adds to two divergences of Jensen and Shannon.
+
+    These are the one from the clean and the one from the present histogram, shape (2,).
+    """
+    g, q, at = spot
+    size = bounds.size[g, q]
+    p, before = bounds.reference[g, q, at] / size, sums.content[g, q, at] / size
+    after = before + by / size
+    out[0] = _divergence(p, after) - _divergence(p, before)
+    out[1] = _divergence(before, after)
+
+
+@_compiled
+def _distances(
+    bounds: Bounds, sums: Sums, events: Events, spot: tuple[int, int], bins: tuple[int, int], memory: Floats
+) -> tuple[float, float]:
+    """Distances of Jensen and Shannon after event i goes to another bin: from the clean, and from now.
+
+    ``spot`` is event and table. ``memory`` of shape (bins, 2) keeps what is known of this event's bins, NaN
+    where nothing is: candidates are more than bins, and logarithms are slow.
+    """
+    (i, q), (a, b) = spot, bins
+    g, w = events.group[i], events.weight[i]
+    if a == b:
+        return math.sqrt(max(sums.divergence[g, q], 0.0)), 0.0
+    if math.isnan(memory[a, 0]):
+        _jump(bounds, sums, (g, q, a), -w, memory[a])
+    if math.isnan(memory[b, 0]):
+        _jump(bounds, sums, (g, q, b), w, memory[b])
+    total = sums.divergence[g, q] + memory[a, 0] + memory[b, 0]
+    return math.sqrt(max(total, 0.0)), math.sqrt(memory[a, 1] + memory[b, 1])
+
+
+@_compiled
+def _cost(
+    bounds: Bounds,
+    sums: Sums,
+    events: Events,
+    offers: Offers,
+    target: tuple[int, int, float],
+    present: tuple[float, Floats, Floats, Floats],
+) -> float:
+    """Cost of a candidate, ∞ if it breaks a limit or cannot be below the best one so far.
+
+    ``target`` is the event among the offers, the candidate, and the best cost so far; ``present`` is what
+    :func:`_row` gives for the event as it is, value and row; room for another row; a memory of bins.
+    """
+    (n, c, best), (before, now, row, memory), rules = target, present, offers.rules
+    i, j, q = offers.event[n], rules.feature, rules.table
+    g, w, cost = events.group[i], events.weight[i], 0.0
+    if q >= 0:
+        far, alone = _distances(
+            bounds, sums, events, (i, q), (events.cells[i, q], offers.cells[n, c, 0]), memory
+        )
+        cost = rules.alpha * far
+        if alone > rules.limit_jsd or cost >= best:
+            return math.inf
+    square = sums.shift[g] + _row(bounds, sums, events, (i, j), np.float64(offers.z[n, c]), row) - before
+    square = max(square, 0.0)
+    cost += rules.beta * math.sqrt(square) / bounds.norm[g]
+    if cost >= best or (math.sqrt(square) > bounds.correlation[g] and square > sums.shift[g]):
+        return math.inf
+    change = 0.0
+    for k in range(len(row)):
+        change += 2 * (row[k] - now[k]) ** 2
+    if math.sqrt(change) / bounds.norm[g] > rules.limit_frobenius:
+        return math.inf
+    for u in range(len(offers.tables)):
+        t = offers.tables[u]
+        if not _kept(bounds, sums, (g, t), w, (events.cells[i, t], offers.cells[n, c, u])):
+            return math.inf
+    return float(cost)
+
+
+@_compiled
+def _make(
+    bounds: Bounds,
+    sums: Sums,
+    events: Events,
+    at: tuple[int, int],
+    change: tuple[np.float32, Integers, Integers],
+) -> None:
+    """Make one change, of the event and of all sums; ``change``: new z, tables and bins in these."""
+    (i, j), (new, tables, cells) = at, change
+    g, w, old, row = events.group[i], events.weight[i], np.float64(events.z[i, j]), np.empty(len(events.z[i]))
+    by = w * (np.float64(new) - old)
+    square = w * (np.float64(new) * np.float64(new) - old * old)
+    sums.shift[g] -= _row(bounds, sums, events, (i, j), old, row)
+    for k in range(len(row)):
+        if events.there[i, k]:
+            sums.first[g, j, k] += by
+            sums.second[g, j, k] += square
+            sums.cross[g, j, k] += square if k == j else by * events.z[i, k]
+            sums.cross[g, k, j] = sums.cross[g, j, k]
+    events.z[i, j] = new
+    sums.shift[g] = max(sums.shift[g] + _row(bounds, sums, events, (i, j), np.float64(new), row), 0.0)
+    for u in range(len(tables)):
+        t = tables[u]
+        if events.cells[i, t] != cells[u]:
+            sums.content[g, t, events.cells[i, t]] -= w
+            sums.content[g, t, cells[u]] += w
+            events.cells[i, t] = cells[u]
+            _table(bounds, sums, g, t)
+
+
+@_compiled
+def _table(bounds: Bounds, sums: Sums, g: int, t: int) -> None:
+    """Measures of one table from its bins: sums of differences would pile up their rounding."""
+    size, total, used = bounds.size[g, t], 0.0, 0.0
+    for at in range(bounds.reference.shape[2] - 1):
+        p, q = bounds.reference[g, t, at] / size, sums.content[g, t, at] / size
+        total += _divergence(p, q)
+        own = _deviation(bounds.kind[t], p, q) if bounds.kind[t] <= _BAND else 0.0
+        used = max(used, own) if bounds.kind[t] == _BAND else used + own
+    sums.divergence[g, t], sums.used[g, t] = total, used
+
+
+@_compiled
+def measure(bounds: Bounds, sums: Sums, events: Events) -> None:
+    """All measures from the sums, in place."""
+    groups, d = len(sums.shift), events.z.shape[1]
+    row, done = np.empty(d), np.zeros(groups, dtype=np.bool_)
+    for i in range(len(events.group)):
+        g = events.group[i]
+        if done[g]:
+            continue
+        done[g], total = True, 0.0
+        for j in range(d):
+            part = _row(bounds, sums, events, (i, j), np.float64(events.z[i, j]), row)
+            total += part - np.sum(row * row)  # an entry is in the rows of both of its features
+        sums.shift[g] = total
+        for t in range(len(bounds.kind)):
+            _table(bounds, sums, g, t)
+
+
+@_compiled
+def sweep(bounds: Bounds, sums: Sums, events: Events, offers: Offers) -> Integers:
+    """Offer candidates to one event after the other, in place.
+
+    Returns
+    -------
+    numpy.ndarray
+        Candidate that each event took, −1 for none, shape (events of the offers,).
+    """
+    taken, j = np.full(len(offers.event), -1), offers.rules.feature
+    now, row = np.empty(events.z.shape[1]), np.empty(events.z.shape[1])
+    memory = np.empty((bounds.reference.shape[2], 2))
+    for n in range(len(offers.event)):
+        best, i = math.inf, offers.event[n]
+        present = (_row(bounds, sums, events, (i, j), np.float64(events.z[i, j]), now), now, row, memory)
+        memory[:] = math.nan
+        for c in range(offers.z.shape[1]):
+            if offers.fine[n, c]:
+                cost = _cost(bounds, sums, events, offers, (n, c, best), present)
+                if cost < best:
+                    best, taken[n] = cost, c
+        c = taken[n]
+        if c >= 0:
+            _make(bounds, sums, events, (i, j), (offers.z[n, c], offers.tables, offers.cells[n, c]))
+    return taken
+
+
+@_compiled
+def undo(bounds: Bounds, sums: Sums, events: Events, before: Offers) -> None:
+    """Give events back what they had of a feature, the only candidate of each, in place."""
+    for n in range(len(before.event)):
+        change = (before.z[n, 0], before.tables, before.cells[n, 0])
+        _make(bounds, sums, events, (before.event[n], before.rules.feature), change)

@@ -1,0 +1,255 @@
+"""How baselines move events: at random, by shuffling, and along the gradient.
+
+Each function gets a problem and returns features of its events. Nobody has judged them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coffea_conserv.attacks.limits import Limits, Totals, used
+from coffea_conserv.attacks.pricing import add
+from coffea_conserv.attacks.problem import Problem
+from coffea_conserv.attacks.state import Offers, State
+from coffea_conserv.attacks.transport import Run, Transport, _Point
+from coffea_conserv.features import Feature
+
+__all__ = ("Push", "random_moves", "shuffled", "stepped")
+
+_PARTS = (1.0, 0.3, 0.1, 0.03, 0.01)
+"""Shares of the random pairs of a round that are tried, until a group is inside of its limits."""
+
+_INSIDE, _FULL = 0.999, 0.99
+"""Share of a limit that may be used, as the judge is more precise, and from which on it is used up."""
+
+_CHUNK = 16384
+"""Events whose gradients are held at a time."""
+
+
+def random_moves(problem: Problem, steps: int, seed: int) -> Tensor:
+    """Exchange values of random pairs until a limit is used up in every group, or all steps are done.
+
+    Proposals are those of the ``transport`` solver, copies included where marginals may change. No one asks
+    the model which of them are good, nor what they cost.
+
+    Parameters
+    ----------
+    problem
+        Events and limits.
+    steps
+        Largest number of steps; each offers one exchange to every event.
+    seed
+        Of the random generator.
+    """
+    run = _Unguided(problem, Transport(steps=steps), seed)
+    state = run.init()
+    while not run.done(state):
+        state = run.step(state)
+    return state.x
+
+
+class _Unguided(Run):
+    """Steps of ``transport`` without a price: whatever is inside of the limits is made."""
+
+    def done(self, state: State) -> bool:
+        """Whether all steps are done, or a limit is used up in every group."""
+        share, _ = _shares(self.limits, state.totals)
+        return super().done(state) or bool((share >= _FULL).all())
+
+    def _round(self, state: State, at: _Point, offers: Offers) -> tuple[Tensor, _Point]:
+        """Make the largest random part of the pairs that leaves a group inside of its limits."""
+        chosen, best = self._drawn(offers), at
+        kept, waiting = torch.zeros_like(chosen), torch.ones_like(self.limits.total, dtype=torch.bool)
+        for part in _PARTS:
+            some = chosen & (self._rand(len(offers.group)) < part)
+            after = self._at(state, add(at.totals, offers, some, exact=self.problem.exact))
+            share, floor = _shares(self.limits, after.totals)
+            inside = waiting & floor & (share <= _INSIDE)
+            kept = torch.where(inside[offers.group], some, kept)
+            best, waiting = after.where(inside, best), waiting & ~inside
+            if not bool(waiting.any()):
+                break
+        return kept, best
+
+    def _drawn(self, offers: Offers) -> Tensor:
+        """Which events of each pair take the value of the other, shape (2, pairs)."""
+        fine = torch.isfinite(offers.gain)
+        if not self.problem.copies:
+            return fine.all(0).expand(2, -1)
+        copy = (self._rand(len(offers.group)) < 0.5) & (self.problem.table[offers.pairs.feature] >= 0)
+        other = fine[1] & fine[0] & ~copy
+        return torch.stack([fine[0] & (copy | other), other])
+
+    def _rand(self, count: int) -> Tensor:
+        return torch.rand(count, generator=self.pairing.generator, device=self.problem.x.device)
+
+
+def _shares(limits: Limits, totals: Totals) -> tuple[Tensor, Tensor]:
+    """Largest share of a limit that is used, and whether floors hold, shape (groups,) each."""
+    share = used(limits, totals)
+    if limits.floor is None:
+        return share.amax(1), torch.ones_like(limits.total, dtype=torch.bool)
+    return share[:, :-1].amax(1), share[:, -1] <= 1.0
+
+
+def shuffled(problem: Problem, tries: int, seed: int) -> Tensor:
+    """Shuffle features among events until they fool; what does not fool is put back.
+
+    In each try the events that are not yet across meet in random pairs, inside of pools of equal weight, and
+    exchange the values of a random subset of their features. The pair stays so if one of them crosses.
+
+    Parameters
+    ----------
+    problem
+        Events; its limits play no part.
+    tries
+        Largest number of shuffles that an event sees.
+    seed
+        Of the random generator.
+    """
+    generator = torch.Generator(device=problem.x.device).manual_seed(seed)
+    x = problem.x.clone()
+    short = ~_across(problem, problem.logit(x, _events(x)))
+    for _ in range(tries):
+        pairs = _pairs(problem, short.nonzero()[:, 0], generator)
+        if not pairs.shape[1]:
+            break
+        mask = _subsets(problem.free[pairs[0]], generator)
+        candidates = torch.where(mask, x[pairs].flip(0), x[pairs])
+        logit = problem.logit(candidates.flatten(0, 1), pairs.flatten())
+        fine = _fine(problem, candidates.flatten(0, 1), logit, pairs.flatten()).view(2, -1)
+        across = _across(problem, logit).view(2, -1)
+        made = fine.all(0) & across.any(0)
+        x[pairs[:, made]] = candidates[:, made]
+        short[pairs[:, made]] = ~across[:, made]
+    return x
+
+
+def _pairs(problem: Problem, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Random disjoint pairs of the given events inside of the pools, shape (2, pairs)."""
+    pool = problem.pool[rows]  # ascends
+    count = torch.bincount(pool)
+    mixed = torch.rand(len(rows), generator=generator, device=rows.device, dtype=torch.float64)
+    order = rows[torch.argsort(pool + 0.999 * mixed)]
+    rank = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[pool]
+    first = ((rank % 2 == 0) & (rank + 1 < count[pool])).nonzero()[:, 0]
+    return torch.stack([order[first], order[first + 1]])
+
+
+def _subsets(free: Tensor, generator: torch.Generator) -> Tensor:
+    """Random subsets of the free features, of any size, shape (pairs, features)."""
+    size = torch.rand((len(free), 1), generator=generator, device=free.device)
+    return free & (torch.rand(free.shape, generator=generator, device=free.device) < size)
+
+
+@dataclass(frozen=True)
+class Push:
+    """Steps along the gradient.
+
+    Parameters
+    ----------
+    size
+        Largest |Δ| of every value, in units of the spread of its feature in the group.
+    step
+        Length of one step, in the same units.
+    steps
+        Number of steps.
+    """
+
+    size: float
+    step: float
+    steps: int
+
+
+def stepped(problem: Problem, features: Sequence[Feature], push: Push) -> Tensor:
+    """Move every event that is not yet across by steps along the sign of the gradient of its logit.
+
+    Of the steps of an event the one with the largest logit in the direction of the attack stays, among those
+    that make a possible event; if there is none, the event is nominal.
+
+    Parameters
+    ----------
+    problem
+        Events; its limits play no part.
+    features
+        Their columns.
+    push
+        How far.
+    """
+    x, physical = problem.x.clone(), _Physical(features, problem.x.device)
+    short = ~_across(problem, problem.logit(x, _events(x)))
+    for rows in torch.split(short.nonzero()[:, 0], _CHUNK):
+        x[rows] = _climbed(problem, physical, rows, push)
+    return x
+
+
+def _climbed(problem: Problem, physical: _Physical, rows: Tensor, push: Push) -> Tensor:
+    start, sign = problem.x[rows], problem.objective.sign
+    spread = problem.spread[problem.group[rows]].float()
+    free = problem.free[rows] & physical.ordered
+    moved, best, delta = start, start, torch.zeros_like(start)
+    top = torch.full_like(start[:, 0], -torch.inf)
+    for _ in range(push.steps):
+        slope = sign * _gradient(problem, moved, rows).sign()
+        delta = (delta / spread + push.step * slope).clamp(-push.size, push.size) * spread
+        # what does not move keeps its value to the last bit, even outside of the range
+        moved = torch.where(free & (delta != 0), physical(start + delta), start)
+        logit = problem.logit(moved, rows)
+        better = _fine(problem, moved, logit, rows) & (sign * logit > top)
+        best, top = torch.where(better[:, None], moved, best), torch.where(better, sign * logit, top)
+    return best
+
+
+def _gradient(problem: Problem, x: Tensor, rows: Tensor) -> Tensor:
+    """Gradient of the logit of each event, 0 where it is not a number."""
+    leaf = x.clone().requires_grad_(True)
+    with torch.enable_grad():
+        total = problem.logit(leaf, rows).sum()
+    return torch.nan_to_num(torch.autograd.grad(total, leaf)[0])
+
+
+class _Physical:
+    """Brings values to where a feature can be: whole numbers, the period of an angle, the physical range."""
+
+    def __init__(self, features: Sequence[Feature], device: torch.device) -> None:
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        traits = [feature.axis.traits for feature in features]
+        self.ordered = (
+            column([float(t.ordered) for t in traits]) > 0
+        )  # a step between categories means nothing
+        self.whole = column([float(not t.continuous) for t in traits]) > 0
+        self.circular = column([float(t.circular) for t in traits]) > 0
+        self.start = column([float(f.axis.edges[0]) for f in features])
+        self.end = column([float(f.axis.edges[-1]) for f in features])
+        low = column([-torch.inf if f.low is None else float(f.low) for f in features])
+        high = column([torch.inf if f.high is None else float(f.high) for f in features])
+        self.low = torch.where(self.whole, torch.ceil(low), low)
+        self.high = torch.where(self.whole, torch.floor(high), high)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = torch.where(self.whole, torch.round(x), x)
+        wrapped = self.start + torch.remainder(x - self.start, self.end - self.start)
+        wrapped = torch.where(wrapped >= self.end, self.start, wrapped)  # rounding may reach the end
+        x = torch.where(self.circular, wrapped, x)
+        return torch.minimum(torch.maximum(x, self.low), self.high)
+
+
+def _events(x: Tensor) -> Tensor:
+    return torch.arange(len(x), device=x.device)
+
+
+def _across(problem: Problem, logit: Tensor) -> Tensor:
+    """Whether events are across the working point, in the direction of the attack."""
+    return problem.objective.sign * (logit - problem.objective.offset) > 0
+
+
+def _fine(problem: Problem, x: Tensor, logit: Tensor, event: Tensor) -> Tensor:
+    """Whether candidates are possible events with a logit."""
+    fine = torch.isfinite(logit)
+    return fine if problem.valid is None else fine & problem.valid(x, event)
