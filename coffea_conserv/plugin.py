@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import hist
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.api import (
     OBJECTIVES,
     check_choice,
+    check_settings,
     check_working_point,
     named_solver,
     pick_device,
@@ -38,7 +37,7 @@ from coffea_conserv.attacks.network import check_network
 from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.errors import InputError
 from coffea_conserv.features import (
     Feature,
     Watched,
@@ -139,7 +138,7 @@ class Conserv:
         check_choice("objective", self.objective, OBJECTIVES)
         check_working_point(self.working_point)
         check_score_axis(self.score)
-        _check_settings(self.budget, self.seed, self.device)
+        check_settings(self.budget, self.seed, self.device)
         features = check_features(self.features)
         put = object.__setattr__  # a frozen value is completed while it is made
         put(self, "features", features)
@@ -339,19 +338,6 @@ class Conserv:
         return make_result(
             sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked
         )
-
-
-def _check_settings(budget: Any, seed: Any, device: str) -> None:
-    """Check what has a type and no check of its own."""
-    msg = ""
-    if not isinstance(budget, Budget):
-        msg = f"budget must be a Budget, got {budget!r}"
-    elif isinstance(seed, bool) or not isinstance(seed, Integral):
-        msg = f"seed must be an integer, got {seed!r}"
-    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
-    if msg:
-        raise ConfigurationError(msg)
 
 
 def _check_models(

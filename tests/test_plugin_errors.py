@@ -158,7 +158,7 @@ SETTINGS = {
     r"solver='magic' is not known; choose one of transport": {"solver": "magic"},
     r"solver must be a name or the settings of one, got 3": {"solver": 3},
     r"working_point=1.0 must lie between 0 and 1": {"working_point": 1.0},
-    r"budget must be a Budget, got 0.05": {"budget": 0.05},
+    r"budget must be a Budget, such as Budget\(rms=0.05\), got 0.05": {"budget": 0.05},
     r"seed must be an integer, got None": {"seed": None},
     r"seed must be an integer, got 1.5": {"seed": 1.5},
     r"device='gpu' is not known; choose one of auto, cpu, cuda": {"device": "gpu"},

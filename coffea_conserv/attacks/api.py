@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = (
     "Ready",
     "attack",
     "check_choice",
+    "check_options",
     "check_settings",
     "check_working_point",
     "named_solver",
@@ -206,6 +207,14 @@ class Asked:
     watch: Mapping[str, tuple[Any, Any]] | None = None
     valid: Callable[[dict[str, Any]], Any] | None = None
     context: Mapping[str, ArrayLike] | None = None
+
+
+def check_options(function: str, options: Collection[str], others: str = "") -> None:
+    """Raise unless a function that passes its options on to :func:`attack` knows all of them."""
+    unknown = sorted(set(options) - set(Asked.__dataclass_fields__))
+    if unknown:
+        msg = f"{function}() does not know {', '.join(unknown)}; it takes the arguments of attack{others}"
+        raise ConfigurationError(msg)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coffea_conserv.attacks.api import Asked, Attacked, Ready, prepare
+from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
 from coffea_conserv.budget import Budget
@@ -235,10 +235,7 @@ def compare(
     strength = _Strength(
         **{name: options.pop(name) for name in ("size", "steps", "tries") if name in options}
     )
-    unknown = sorted(set(options) - set(Asked.__dataclass_fields__))
-    if unknown:
-        msg = f"compare() does not know {', '.join(unknown)}; it takes the arguments of attack and baselines"
-        raise ConfigurationError(msg)
+    check_options("compare", options, " and baselines")
     asked = Asked(budget=budget, solver=solver, **options)
     ready = prepare(x, model, features, asked)
     attacked = perturb(ready.batch, ready.task, ready.models, asked.direction, asked.seed, ready.device)

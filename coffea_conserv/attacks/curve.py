@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.api import Asked, Attacked, Ready, prepare
+from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
 from coffea_conserv.budget import Budget
@@ -63,10 +63,7 @@ def fooling_curve(
     (True, True, True)
     """
     _check_nested(budgets, check_features(features))
-    unknown = sorted(set(options) - set(Asked.__dataclass_fields__))
-    if unknown:
-        msg = f"fooling_curve() does not know {', '.join(unknown)}; it takes the arguments of attack"
-        raise ConfigurationError(msg)
+    check_options("fooling_curve", options)
     asked = Asked(budget=budgets[0], **options)
     ready = prepare(x, model, features, asked)
     made: list[Attacked] = []

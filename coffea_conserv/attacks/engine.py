@@ -168,7 +168,7 @@ def _floor(
 ) -> NDArray[np.float64] | None:
     """What the groups of a part must leave in the bins of the score, given the events as they are now."""
     part, x = which
-    found = signed_scores(batch, x, models, device)
-    if found is None or (batch.weight[part >= 0] < 0).any():
+    if (batch.weight[part >= 0] < 0).any():  # these move first, and freely
         return None
-    return floors(batch, part, found, task.score_edges)
+    found = signed_scores(batch, x, models, device)
+    return None if found is None else floors(batch, part, found, task.score_edges)
