@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
 
-__all__ = ("Feature", "Watched", "check_features", "feature_matrix", "make_watched", "present")
+__all__ = ("Feature", "Watched", "blocks", "check_features", "feature_matrix", "make_watched", "present")
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -41,6 +41,10 @@ class Feature:
         histograms, marginals and (pairwise) correlations. ``nan`` is possible.
     low, high
         Physical range. An event outside of it, whether nominal or attacked, is not attacked.
+    moves_with
+        Name of another feature whose values this one accompanies: an event that gets the other one's value
+        of another event gets this one's of the same event. So a vector keeps its mass, and both stay as
+        they are where one of them is missing.
 
     Examples
     --------
@@ -57,6 +61,7 @@ class Feature:
     missing: float | Sequence[float] | None = None
     low: float | None = None
     high: float | None = None
+    moves_with: str | None = None
 
     def __post_init__(self) -> None:
         check_axis(self.name, self.axis)
@@ -234,7 +239,54 @@ def check_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
     if double:
         msg = f"feature names must differ, {', '.join(double)} is there more than once"
         raise ConfigurationError(msg)
+    _check_companions(made)
     return made
+
+
+def _check_companions(features: tuple[Feature, ...]) -> None:
+    """Check which features say that they move with another one."""
+    by_name = {feature.name: feature for feature in features}
+    for feature in features:
+        lead = by_name.get(feature.moves_with or feature.name)
+        where = f"feature {feature.name!r}: moves_with={feature.moves_with!r}"
+        if lead is None or (lead.moves_with is not None and lead is not feature):
+            msg = f"{where} must name a feature that moves with no other one; {', '.join(by_name)} are there"
+            raise ConfigurationError(msg)
+        if feature.moves_with == feature.name:
+            msg = f"{where} names the feature itself"
+            raise ConfigurationError(msg)
+        if lead.frozen is not feature.frozen:
+            msg = f"{where}: one of the two is frozen; freeze both or none"
+            raise ConfigurationError(msg)
+
+
+def blocks(features: Sequence[Feature]) -> NDArray[np.int64]:
+    """Features that move together.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each feature the indices of its block, shape (features, members): the one that the others move
+        with is first, and repeated where a block has fewer members than the largest one.
+
+    Examples
+    --------
+    >>> import hist
+    >>> axis = hist.axis.Regular(10, 0, 100)
+    >>> blocks([Feature("pt", axis), Feature("eta", axis), Feature("mass", axis, moves_with="pt")])
+    array([[0, 2],
+           [1, 1],
+           [0, 2]])
+    """
+    names = [feature.name for feature in features]
+    leads = [names.index(feature.moves_with or feature.name) for feature in features]
+    members = {lead: [lead] for lead in leads}
+    for j, lead in enumerate(leads):
+        if j != lead:
+            members[lead].append(j)
+    most = max(len(block) for block in members.values())
+    rows = [members[lead] + [lead] * (most - len(members[lead])) for lead in leads]
+    return np.array(rows, dtype=np.int64)
 
 
 def make_watched(

@@ -25,7 +25,8 @@ def started(weights="equal", budget=None, **options):
     state = run.init()
     for _ in range(6):
         state = run.step(state)
-    return problem, run, state, run._offers(state, run.pairing.random(state.step))
+    pairs = run.pairing.random(state.step)
+    return problem, run, state, run._offers(state, pairs, run._evaluate(state, pairs))
 
 
 @pytest.mark.parametrize("weights", ["equal", "two", "varying", "signed"])
@@ -37,8 +38,9 @@ def test_sums_that_follow_changes_are_those_of_the_events(weights, share):
     after = add(state.totals, offers, made, exact=problem.exact)
     z, cells = state.z.clone(), state.cells.clone()
     which = made.nonzero(as_tuple=True)
-    event, feature = offers.pairs.event[which], offers.pairs.feature[which[1]]
-    z[event, feature], cells[event] = offers.new[which], offers.moved[which]
+    event, feature = offers.pairs.event[which][:, None], offers.pairs.feature[which[1]]
+    z[event, feature] = offers.new[which]
+    cells[event, offers.tables[which[1]]] = offers.moved[which]
     assert_same_sums(after, recomputed(problem, z, cells), problem.limits.weight)
 
 
@@ -67,11 +69,13 @@ def test_costs_are_the_rise_of_the_penalty(weights, drift):
 def test_an_exchange_that_keeps_the_bins_makes_no_noise_in_them():
     """Two equal weights that swap their bins leave contents alone; a copy does not."""
     problem, _, state, offers = started(budget=Budget(band=0.1, correlation=1e6, watch=1e6))
-    zero = torch.zeros_like(offers.moved)
+    zero = torch.zeros_like(offers.moved[..., 1:])  # the watched quantity stays where it is
     none = replace(
-        offers, new=offers.old, moved=torch.cat([offers.cells.flip(0)[..., :4], zero[..., 4:]], dim=2)
+        offers,
+        new=offers.old,
+        cells=torch.cat([offers.cells[..., :1], zero], dim=2),
+        moved=torch.cat([offers.cells.flip(0)[..., :1], zero], dim=2),
     )
-    none = replace(none, cells=torch.cat([offers.cells[..., :4], zero[..., 4:]], dim=2))
     prices = Room(problem.limits, 0.9, 0.8).prices(state.totals, state.multipliers, state.stiffness)
     cost = quote(problem.limits, state.totals, prices, none, state.stiffness, exact=False)
     assert not cost.exchange.any()
@@ -92,7 +96,7 @@ def test_copies_that_fit_never_break_a_band(seed, band, share):
     limits = replace(limits, reference=reference)
     asked = torch.rand(offers.gain.shape, generator=torch.Generator().manual_seed(seed)) < share
     asked &= asked.cumsum(0) == 1
-    kept = fits(limits, state.totals, offers, asked, problem.table)
+    kept = fits(limits, state.totals, offers, asked)
     assert not (kept & ~asked).any()
     after = add(state.totals, offers, kept, exact=False).content[:, :4, :-1]
     room = band * limits.reference[:, :4, :-1] + 1e-9
@@ -107,9 +111,9 @@ def test_copies_within_one_bin_always_fit():
     problem, _, state, offers = STARTED
     limits = replace(problem.limits, table=torch.zeros_like(problem.limits.table))
     same = torch.zeros_like(offers.gain, dtype=torch.bool)
-    same[0] = (offers.cells[0] == offers.moved[0]).all(-1)
+    same[0] = (offers.cells[0] == offers.moved[0])[:, 0]
     assert same.any()
-    assert torch.equal(fits(limits, state.totals, offers, same, problem.table), same)
+    assert torch.equal(fits(limits, state.totals, offers, same), same)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -121,7 +125,7 @@ def test_copies_empty_only_what_the_limit_forgives(seed, limit):
     limits = replace(problem.limits, kind=kind, table=table)
     asked = torch.rand(offers.gain.shape, generator=torch.Generator().manual_seed(seed)) < 0.9
     asked &= asked.cumsum(0) == 1
-    kept = fits(limits, state.totals, offers, asked, problem.table)
+    kept = fits(limits, state.totals, offers, asked)
     before, free = (
         add(state.totals, offers, made, exact=False).content[:, :4, :-1]
         for made in (torch.zeros_like(asked), asked)
@@ -149,7 +153,8 @@ def test_changes_far_above_a_floor_make_no_noise(above):
     limits = replace(problem.limits, kind=kinds, reference=content, table=table, floor=floor)
     totals, zero = replace(state.totals, content=content), torch.zeros_like(content)
     prices = replace(state.multipliers, tables=zero)
-    offers = replace(offers, cells=cells, moved=moved)
+    tables = torch.cat([offers.tables, torch.full_like(offers.tables[:, :1], len(kinds) - 1)], dim=1)
+    offers = replace(offers, tables=tables, cells=cells, moved=moved)
     cost = quote(limits, totals, prices, offers, torch.full_like(state.stiffness, 5.0), exact=True)
     plain = quote(limits, totals, prices, replace(offers, moved=cells), state.stiffness * 0 + 5.0, exact=True)
     assert bool((cost.single > plain.single).any()) is (above < 3)

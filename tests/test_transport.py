@@ -173,7 +173,8 @@ def test_the_state_carries_true_sums_and_every_round_pays():
     run = QUICK.bind(problem, 3)
     state = run.init()
     while not run.done(state):
-        offers = run._offers(state, run.pairing.random(1)).part(slice(0, None, 4))
+        pairs = run.pairing.random(1).part(slice(0, None, 4))
+        offers = run._offers(state, pairs, run._evaluate(state, pairs))
         start = run._at(state, state.totals)
         made, end = run._round(state, start, offers)
         prices = run.room.prices(end.totals, state.multipliers, state.stiffness)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.batch import Task, below_one, named
-from coffea_conserv.attacks.state import Pairs
 from coffea_conserv.features import Feature, Watched
 
 __all__ = ("Binning",)
@@ -32,32 +33,36 @@ class Binning:
         self.watched, self.context = task.watched, context
         self.names = [feature.name for feature in task.features]
         self.marginals = torch.tensor(marginals, dtype=torch.long, device=device)
+        self.of = torch.full((len(task.features),), -1, dtype=torch.long, device=device)
+        self.of[self.marginals] = torch.arange(len(marginals), device=device)
         quantities: list[Feature | Watched] = [*(task.features[j] for j in marginals), *task.watched]
+        self.extra = len(task.watched) + int(scored)
         self.scored = torch.as_tensor(task.score_edges, device=device) if scored else None
         self.size = max([*(q.axis.extent for q in quantities), len(task.score_edges) if scored else 0]) + 1
+        self.dtype = torch.int16 if self.size < 2**15 else torch.int32  # one per event and table is a lot
         edges = [np.asarray(w.axis.edges, dtype=np.float64) for w in task.watched]
         self.edges = [torch.as_tensor(edge, device=device) for edge in edges]
 
-    def nominal(self, x: Tensor, bins: list[Tensor], logit: Tensor) -> Tensor:
-        """Bins of the nominal events, shape (events, tables)."""
-        columns = [torch.where(column < 0, self.size - 1, column) for column in bins]
-        columns += self._watch(x, torch.arange(len(x), device=x.device)) + self._score(logit)
-        return torch.stack(columns, dim=1) if columns else x.new_zeros((len(x), 0), dtype=torch.long)
+    def nominal(self, x: Tensor, bins: Iterable[Tensor], logit: Tensor) -> Tensor:
+        """Bins of the nominal events, shape (events, tables); −1 in ``bins`` means "not there"."""
+        columns = [torch.where(column < 0, self.size - 1, column).to(self.dtype) for column in bins]
+        columns += self.derived(x, logit, torch.arange(len(x), device=x.device)).unbind(1)
+        return torch.stack(columns, dim=1) if columns else x.new_zeros((len(x), 0), dtype=self.dtype)
 
-    def table(self, features: int) -> Tensor:
-        """Table of the marginal of each feature, −1 where there is none."""
-        found = torch.full((features,), -1, dtype=torch.long, device=self.marginals.device)
-        found[self.marginals] = torch.arange(len(self.marginals), device=self.marginals.device)
-        return found
-
-    def __call__(self, x: Tensor, logit: Tensor, cells: Tensor, pairs: Pairs) -> Tensor:
-        """Bins of candidates, shape (2, pairs, tables); ``x``: (2 · pairs, features), ``cells``: before."""
+    def tables(self, feature: Tensor) -> Tensor:
+        """Tables in which something changes with these features, shape (pairs, columns)."""
         count = len(self.marginals)
-        own = pairs.feature[None, :, None] == self.marginals
-        parts = [torch.where(own, cells.flip(0)[..., :count], cells[..., :count])]
-        derived = self._watch(x, pairs.event.reshape(-1)) + self._score(logit)
-        parts += [column.view(2, -1, 1) for column in derived]
-        return torch.cat(parts, dim=2)
+        derived = torch.arange(count, count + self.extra, device=feature.device).expand(len(feature), -1)
+        if not count:
+            return derived
+        return torch.cat([self.of[feature], derived], dim=1)
+
+    def derived(self, x: Tensor, logit: Tensor, event: Tensor) -> Tensor:
+        """Bins of what is derived from candidates of given events, shape (candidates, derived)."""
+        columns = self._watch(x, event) + self._score(logit)
+        if not columns:
+            return x.new_zeros((len(x), 0), dtype=self.dtype)
+        return torch.stack([column.to(self.dtype) for column in columns], dim=1)
 
     def _watch(self, x: Tensor, event: Tensor) -> list[Tensor]:
         found = []

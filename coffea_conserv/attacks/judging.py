@@ -17,15 +17,9 @@ from coffea_conserv.verdict import Contents, Limit, judge
 __all__ = ("judge_groups",)
 
 Scores = NDArray[np.float32]
+Column = NDArray[Any]
 
-
-def _standard(
-    quantities: Sequence[Feature | Watched], x: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Columns about the centre of their axes, and which values are there."""
-    there = np.stack([present(q, x[:, j]) for j, q in enumerate(quantities)], axis=1)
-    origin, unit = np.array([scale(q.axis) for q in quantities]).T
-    return (np.where(there, x, origin) - origin) / unit, there
+_ROWS = 2**14
 
 
 def judge_groups(
@@ -44,14 +38,12 @@ def judge_groups(
         below zero in groups with weights of both signs.
     """
     quantities: tuple[Feature | Watched, ...] = (*task.features, *task.watched)
-    stacks = []
-    for features in (batch.x, x):
-        watched = watched_values(batch, task, features) if task.watched else {}
-        stacks.append(np.column_stack([features, *watched.values()]).astype(np.float64))
+    stacks = [_columns(batch, task, features) for features in (batch.x, x)]
     limits: list[Limit] = []
     for value in np.unique(batch.group[batch.group >= 0]):
         inside = batch.group == value
-        contents = _contents(quantities, batch.weight[inside], [stack[inside] for stack in stacks])
+        columns = [[column[inside] for column in stack] for stack in stacks]
+        contents = _contents(quantities, batch.weight[inside], columns)
         if contents.sum_w > 0:
             limits.extend(judge(str(value), contents, task.budget, task.features, task.watched))
             if scores is not None and (batch.weight[inside] < 0).any():
@@ -60,17 +52,37 @@ def judge_groups(
     return tuple(limits)
 
 
+def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
+    """Features and watched quantities of all events, each of shape (events,)."""
+    return [*x.T, *watched_values(batch, task, x).values()]
+
+
 def _contents(
-    quantities: Sequence[Feature | Watched], weight: NDArray[np.float64], stacks: list[NDArray[np.float64]]
+    quantities: Sequence[Feature | Watched], weight: NDArray[np.float64], stacks: list[list[Column]]
 ) -> Contents:
     histograms = {}
     for j, q in enumerate(quantities):
         pair = []
-        for stack in stacks:
-            there = present(q, stack[:, j].astype(np.float32))
-            index = flow_index(q.axis, stack[there, j])
+        for columns in stacks:
+            there = present(q, columns[j])
+            index = flow_index(q.axis, columns[j][there])
             pair.append(np.bincount(index, weight[there], q.axis.extent).astype(np.float64))
         histograms[q.name] = (pair[0], pair[1])
-    sums = [pair_sums(*_standard(quantities, stack), weight) for stack in stacks]
+    sums = [_sums(quantities, columns, weight) for columns in stacks]
     total = (weight.sum(), np.abs(weight).sum(), (weight**2).sum())
     return Contents(histograms, sums[0], sums[1], len(weight), *(float(value) for value in total))
+
+
+def _sums(
+    quantities: Sequence[Feature | Watched], columns: list[Column], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Moments about the centres of the axes; only some rows at a time are in double precision."""
+    origin, unit = np.array([scale(q.axis) for q in quantities]).T
+    total = np.zeros((4, len(quantities), len(quantities)))
+    for first in range(0, len(weight), _ROWS):
+        part = slice(first, first + _ROWS)
+        some = [column[part] for column in columns]
+        there = np.stack([present(q, column) for q, column in zip(quantities, some, strict=True)], axis=1)
+        values = np.where(there, np.stack(some, axis=1), origin)
+        total += pair_sums((values - origin) / unit, there, weight[part])
+    return total

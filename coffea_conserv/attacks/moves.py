@@ -55,6 +55,10 @@ def random_moves(problem: Problem, steps: int, seed: int) -> Tensor:
 class _Unguided(Run):
     """Steps of ``transport`` without a price: whatever is inside of the limits is made."""
 
+    def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:
+        super().__init__(problem, settings, seed)
+        self.generator = torch.Generator(device=problem.x.device).manual_seed(seed)
+
     def done(self, state: State) -> bool:
         """Whether all steps are done, or a limit is used up in every group."""
         share, _ = _shares(self.limits, state.totals)
@@ -80,12 +84,12 @@ class _Unguided(Run):
         fine = torch.isfinite(offers.gain)
         if not self.problem.copies:
             return fine.all(0).expand(2, -1)
-        copy = (self._rand(len(offers.group)) < 0.5) & (self.problem.table[offers.pairs.feature] >= 0)
+        copy = self._rand(len(offers.group)) < 0.5
         other = fine[1] & fine[0] & ~copy
         return torch.stack([fine[0] & (copy | other), other])
 
     def _rand(self, count: int) -> Tensor:
-        return torch.rand(count, generator=self.pairing.generator, device=self.problem.x.device)
+        return torch.rand(count, generator=self.generator, device=self.problem.x.device)
 
 
 def _shares(limits: Limits, totals: Totals) -> tuple[Tensor, Tensor]:

@@ -65,17 +65,10 @@ def quote(
         Whether exchanges keep the sums of single features, so that only cross sums matter.
     """
     rows = _rows(limits, totals, prices.correlation)
-    at = offers.group * offers.z.shape[2] + offers.pairs.feature
-    delta, z = offers.new - offers.old, offers.z
-    linear = delta * (rows.cross[at] * z).sum(-1)
-    if not exact:
-        square = offers.new**2 - offers.old**2
-        linear = linear + delta * (rows.first[at] * offers.there).sum(-1)
-        linear = linear + square * (rows.second[at] * offers.there).sum(-1)
-    change = rows.unit[at] * z * (offers.weight * delta)[..., None]
+    moved = [_member(rows, offers, member, exact=exact) for member in range(offers.members)]
+    linear, exchange, single = (sum(parts[1:], start=parts[0]) for parts in zip(*moved, strict=True))
     scale = (stiffness[:, 0] * limits.total)[offers.group]
-    exchange, single = scale * (change.sum(0) ** 2).sum(-1), scale * (change**2).sum(-1)
-    linear = linear.double() * offers.weight
+    linear, exchange, single = linear.double() * offers.weight, scale * exchange, scale * single
     if offers.cells.shape[-1]:
         tables, own = _tables(limits, totals, prices.tables, offers, stiffness[:, 1])
         keeps = _exchanged(offers)
@@ -84,11 +77,30 @@ def quote(
     return Quote(linear, exchange, single)
 
 
+def _member(rows: _Rows, offers: Offers, member: int, *, exact: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """First order per weight, and second orders per stiffness, of the change of one of the features."""
+    at = offers.group * offers.z.shape[2] + offers.pairs.feature[:, member]
+    old, new, z = offers.old[..., member], offers.new[..., member], offers.z
+    delta = new - old
+    linear = delta * (rows.cross[at] * z).sum(-1)
+    moved = z * (offers.weight.to(z.dtype) * delta)[..., None]
+    unit = rows.unit[at]
+    exchange = ((moved.sum(0) * unit) ** 2).sum(-1)
+    if exact:  # no event of a pair moves alone
+        return linear, exchange, torch.zeros_like(linear)
+    first, second = (
+        part.sum(-1)[at] if offers.there is None else (part[at] * offers.there).sum(-1)
+        for part in (rows.first, rows.second)
+    )
+    linear = linear + delta * first + (new**2 - old**2) * second
+    return linear, exchange, ((moved * unit) ** 2).sum(-1)
+
+
 @dataclass(frozen=True)
 class _Rows:
     """Cost per δz_j z_k, per δz_j and per δ(z_j²), and the change of R_jk per w δz_j z_k.
 
-    Each of shape (groups · features, features).
+    Each of shape (groups · features, features), in single precision: prices need no more.
     """
 
     cross: Tensor
@@ -112,17 +124,16 @@ def _rows(limits: Limits, totals: Totals, price: Tensor) -> _Rows:
         own = limits.drift * total / limits.weight.clamp(min=1e-9)
         first = first + math.sqrt(2) * own * price[..., d : 2 * d]
         second = second + own * price[..., 2 * d :]
-    return _Rows(*(part.reshape(-1, d) for part in (cross, first, second, unit)))
+    return _Rows(*(part.reshape(-1, d).float() for part in (cross, first, second, unit)))
 
 
 def _tables(
     limits: Limits, totals: Totals, price: Tensor, offers: Offers, stiffness: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """First-order cost of new bins, shape (2, pairs), and second order by table, (2, pairs, tables)."""
+    """First-order cost of new bins, shape (2, pairs), and second order by table, (2, pairs, columns)."""
     scale, size, total = limits.scale(totals.content), limits.sizes(), limits.total[:, None, None]
     per_weight = price * total / torch.sqrt(scale * size)
-    group = offers.group[None, :, None]
-    old, new = (_place(totals.content, group, cells) for cells in (offers.cells, offers.moved))
+    old, new = (_place(totals.content, offers, cells) for cells in (offers.cells, offers.moved))
     linear = offers.weight * (per_weight.view(-1)[new] - per_weight.view(-1)[old]).sum(-1)
     curve = _crowd(limits, totals) * stiffness[:, None, None] * total / (2 * scale.clamp(min=0.5) * size)
     curve = curve.view(-1)
@@ -141,15 +152,15 @@ def _crowd(limits: Limits, totals: Totals) -> Tensor:
 
 
 def _exchanged(offers: Offers) -> Tensor:
-    """Tables in which the two events only swap their bins and weights are equal, shape (pairs, tables)."""
+    """Tables in which the two events only swap their bins and weights are equal, shape (pairs, columns)."""
     even = torch.isclose(offers.weight[0], offers.weight[1], rtol=1e-6)
     return (offers.moved == offers.cells.flip(0)).all(0) & even[:, None]
 
 
-def _place(content: Tensor, group: Tensor, cells: Tensor) -> Tensor:
-    """Index into the flat contents."""
+def _place(content: Tensor, offers: Offers, cells: Tensor) -> Tensor:
+    """Index of the bins of offers into the flat contents."""
     tables, bins = content.shape[1:]
-    return (group * tables + torch.arange(tables, device=cells.device)) * bins + cells
+    return (offers.group[:, None] * tables + offers.tables) * bins + cells
 
 
 def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
@@ -165,31 +176,39 @@ def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
         Whether sums of single features stay.
     """
     which = made.nonzero(as_tuple=True)
-    group, weight = offers.group[which[1]], offers.weight[which]
-    z, old, new = offers.z[which].double(), offers.old[which].double(), offers.new[which].double()
-    rows = group * z.shape[1] + offers.pairs.feature[which[1]]
-
-    def summed(values: Tensor) -> Tensor:
-        flat = torch.zeros_like(totals.cross).view(-1, z.shape[1])
-        return flat.index_add_(0, rows, values).view(totals.cross.shape)
-
-    shift = weight * (new - old)
-    cross = summed(shift[:, None] * z)
-    first, second, content = totals.first, totals.second, totals.content
-    if not exact:
-        there = offers.there[which].double()
-        first = first + summed(shift[:, None] * there)
-        second = second + summed((weight * (new**2 - old**2))[:, None] * there)
-    if offers.cells.shape[-1]:
-        content = content.clone()
-        for cells, sign in ((offers.cells[which], -1.0), (offers.moved[which], 1.0)):
-            place = _place(content, group[:, None], cells)
-            amount = (sign * weight)[:, None].expand(cells.shape)
-            content.view(-1).index_add_(0, place.reshape(-1), amount.reshape(-1))
+    weight, z = offers.weight[which], offers.z[which].double()
+    there = None if exact or offers.there is None else offers.there[which].double()
+    sums = [torch.zeros_like(totals.cross).view(-1, z.shape[1]) for _ in range(1 if exact else 3)]
+    for member in range(offers.members):
+        rows = offers.group[which[1]] * z.shape[1] + offers.pairs.feature[which[1], member]
+        old, new = (part[..., member][which].double() for part in (offers.old, offers.new))
+        shift = weight * (new - old)
+        sums[0].index_add_(0, rows, shift[:, None] * z)
+        if exact:
+            continue
+        for total, change in zip(sums[1:], (shift, weight * (new**2 - old**2)), strict=True):
+            wide = change[:, None].expand(z.shape) if there is None else change[:, None] * there
+            total.index_add_(0, rows, wide)
+    cross, *others = (part.view(totals.cross.shape) for part in sums)
+    first, second = totals.first, totals.second
+    if others:
+        first, second = first + others[0], second + others[1]
+    content = _refilled(totals.content, offers, which)
     return Totals(first, second, totals.cross + cross + cross.transpose(1, 2), content)
 
 
-def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: Tensor) -> Tensor:
+def _refilled(content: Tensor, offers: Offers, which: tuple[Tensor, ...]) -> Tensor:
+    """Contents of the bins after changes."""
+    if not offers.cells.shape[-1]:
+        return content
+    filled, weight = content.clone(), offers.weight[which][:, None]
+    for cells, sign in ((offers.cells, -1.0), (offers.moved, 1.0)):
+        place = _place(content, offers, cells)[which]
+        filled.view(-1).index_add_(0, place.reshape(-1), (sign * weight).expand(place.shape).reshape(-1))
+    return filled
+
+
+def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor) -> Tensor:
     """Copies for which every band has room, whatever else is copied together with them.
 
     Where there is no band they empty only as much as half of the limit forgives: when the last event of a bin
@@ -201,16 +220,24 @@ def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, table: 
         Bands, and the bins as they are.
     offers, copies
         What may change, and which events would get a copy, shape (2, pairs).
-    table
-        Table of the marginal of each feature, −1 where there is none.
     """
+    kept = copies
+    for member in range(offers.members):
+        again = offers.pairs.feature[:, member] == offers.pairs.feature[:, 0] if member else None
+        own = copies if again is None else copies & ~again  # what is only repeated has been looked at
+        kept = kept & (_fit(limits, totals, offers, own, member) | ~own)
+    return kept
+
+
+def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member: int) -> Tensor:
+    """The same for the marginal of one of the features."""
     which = copies.nonzero(as_tuple=True)
-    q = table[offers.pairs.feature[which[1]]]
+    q = offers.tables[which[1], member]
     weight, group = offers.weight[which], offers.group[which[1]]
     base = (group * len(limits.kind) + q) * limits.reference.shape[-1]
     room = (1 - 1e-6) * limits.table[..., None] * limits.reference
     deviation = totals.content - limits.reference
-    old, new = (base + cells[which].gather(1, q[:, None])[:, 0] for cells in (offers.cells, offers.moved))
+    old, new = (base + cells[..., member][which] for cells in (offers.cells, offers.moved))
     leaving = _cumulative(old, weight)
     last = (leaving > totals.content.view(-1)[old] - 1e-6) & (old != new)
     empty = torch.where(totals.content < 1e-6, limits.reference, 0.0)[..., :-1].sum(-1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,14 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import Limits, Totals
-from coffea_conserv.attacks.state import Pairs
 from coffea_conserv.features import Feature
 
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
-Locate = Callable[[Tensor, Tensor, Tensor, Pairs], Tensor]
 Floats = NDArray[np.float64]
+
+
+_ROWS = 2**14
+
+
+class Locate(Protocol):
+    """Bins of candidates in the limited tables."""
+
+    def tables(self, feature: Tensor) -> Tensor:
+        """Tables in which something changes with features of shape (pairs, members), (pairs, columns)."""
+
+    def derived(self, x: Tensor, logit: Tensor, event: Tensor) -> Tensor:
+        """Bins in the last of these columns, for candidates of given events, (candidates, derived)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,9 @@ class Problem:
     cells
         Bins of the limited tables, shape (events, tables); the last bin means "not there".
     locate
-        Bins of candidates: ``locate(x, logit, cells, pairs) -> (2, pairs, tables)`` with the bins before.
+        Finds tables in which a feature is counted, and bins of what is derived from it.
+    block
+        Features that move together, as by :func:`coffea_conserv.features.blocks`, shape (features, members).
     table
         Table of the marginal of each feature, −1 where there is none, shape (features,).
     limits, totals
@@ -114,6 +128,7 @@ class Problem:
     valid: Evaluate | None
     cells: Tensor
     locate: Locate
+    block: Tensor
     table: Tensor
     limits: Limits
     totals: Totals
@@ -128,24 +143,52 @@ class Problem:
         """Number of groups."""
         return len(self.limits.total)
 
+    @functools.cached_property
+    def complete(self) -> bool:
+        """Whether no value is missing."""
+        return bool(self.there.all())
 
-def standard(x: Tensor, there: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-    """Features in units of the spread of their group, 0 where missing, float32."""
-    # not a product with the mask: a missing value may be NaN
-    return torch.where(there, (x.double() - mean) / spread, 0.0).float()
+
+def standard(x: Tensor, there: Tensor, mean: Tensor, spread: Tensor, group: Tensor) -> Tensor:
+    """Features in units of the spread of their group, 0 where missing, float32.
+
+    Parameters
+    ----------
+    x, there
+        Features, and which are present, shape (events, features).
+    mean, spread
+        Of the groups, shape (groups, features), float64.
+    group
+        Shape (events,).
+    """
+    z = torch.empty_like(x)
+    for part in _parts(len(x)):
+        of = group[part]
+        # not a product with the mask: a missing value may be NaN
+        z[part] = torch.where(there[part], (x[part].double() - mean[of]) / spread[of], 0.0).float()
+    return z
+
+
+def _parts(count: int) -> list[slice]:
+    """Rows that are in double precision at a time, so that the sample need not be."""
+    return [slice(first, first + _ROWS) for first in range(0, count, _ROWS)]
 
 
 def sum_moments(z: Tensor, there: Tensor, weight: Tensor, group: Tensor) -> list[Tensor]:
     """Sums of each group as in :func:`coffea_conserv.measures.pair_sums`, four of shape (groups, d, d)."""
-    count = torch.bincount(group)
-    parts = []
-    for values, present, w in zip(
-        *(torch.split(tensor, count.tolist()) for tensor in (z.double(), there.double(), weight)), strict=True
-    ):
-        weighted = w[:, None] * present
-        sums = (present.T @ weighted, values.T @ weighted, (values * values).T @ weighted)
-        parts.append((*sums, values.T @ (w[:, None] * values)))
-    return [torch.stack(part) for part in zip(*parts, strict=True)]
+    count = torch.bincount(group).tolist()
+    sums = []
+    for members in zip(*(torch.split(tensor, count) for tensor in (z, there, weight)), strict=True):
+        parts = [_moments(*(tensor[part] for tensor in members)) for part in _parts(len(members[0]))]
+        sums.append(torch.stack(parts).sum(0))
+    return list(torch.stack(sums, dim=1).unbind(0))
+
+
+def _moments(z: Tensor, there: Tensor, weight: Tensor) -> Tensor:
+    values, present = z.double(), there.double()
+    weighted, heavy = weight[:, None] * present, weight[:, None] * values
+    mixed = (present.T @ weighted, values.T @ weighted, (values * values).T @ weighted, values.T @ heavy)
+    return torch.stack(mixed)
 
 
 def centre(

@@ -24,7 +24,6 @@ from torch import Tensor
 from coffea_conserv.attacks.candidates import Column
 from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, Limits, Totals
 from coffea_conserv.attacks.problem import Problem, standard
-from coffea_conserv.attacks.state import Pairs
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.measures import RMS_PER_JSD
 
@@ -202,7 +201,7 @@ class Run:
     def init(self) -> Searched:
         """Start from the nominal events."""
         problem, group = self.problem, self.problem.group
-        z = standard(problem.x, problem.there, problem.mean[group], problem.spread[group])
+        z = standard(problem.x, problem.there, problem.mean, problem.spread, group)
         logit = problem.logit(problem.x, torch.arange(len(group), device=group.device))
         return Searched(problem.x, z, logit, problem.cells, problem.totals, 0)
 
@@ -245,7 +244,7 @@ class Run:
 
     def _work(self, state: Searched) -> _Work:
         problem, kernels = self.problem, self.kernels
-        copies = [np.array(_numpy(part)) for part in (state.x, state.z, state.cells)]
+        copies = [np.array(_numpy(part)) for part in (state.x, state.z, state.cells.long())]
         events = kernels.Events(
             copies[1], _numpy(problem.there), _numpy(problem.weight), self.group, copies[2]
         )
@@ -334,12 +333,7 @@ class Run:
             return
         logit = x.new_zeros(len(x)) if problem.limits.floor is None else problem.logit(x, event)
         fine[n, c] &= _numpy(torch.isfinite(logit))
-        even = torch.arange(2 * ((len(x) + 1) // 2), device=device).clamp(max=len(x) - 1)
-        pairs = Pairs(event[even].view(2, -1), torch.full((len(even) // 2,), j, device=device))
-        found = problem.locate(
-            x[even], logit[even], problem.cells[event[even]].view(2, len(even) // 2, -1), pairs
-        )
-        cells[n, c] = _numpy(found).reshape(len(even), -1)[: len(n), self.extra]
+        cells[n, c] = _numpy(problem.locate.derived(x, logit, event))
 
     def _look(
         self, work: _Work, j: int, rows: Integers, before: tuple[NDArray[np.float32], Integers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network
 from coffea_conserv.attacks.binning import Binning
 from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, RMS, Limits, Totals, correlations, defined
 from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
-from coffea_conserv.features import Feature, flow_index, present
+from coffea_conserv.features import Feature, blocks, flow_index, present
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
 from coffea_conserv.verdict import FLOOR_SHARE
 
@@ -74,6 +74,7 @@ def make_problem(
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
     moving = np.array([not feature.frozen for feature in task.features])
+    block = blocks(task.features)
     context = {name: values[put(rows)] for name, values in context_of(batch, device).items()}
     wp = task.working_point
     fold = None if batch.fold is None else batch.fold[rows]
@@ -81,17 +82,17 @@ def make_problem(
     locate = Binning(task, sample.marginals(task), context, device, scored=floor is not None)
     cells = locate.nominal(
         put(x),
-        [put(column) for column in sample.bins(batch, task)],
+        (put(column) for column in sample.bins(batch, task)),
         network(put(x), torch.arange(len(x), device=device)),
     )
     groups, there, weight = put(sample.group), put(sample.there), put(sample.relative)
-    z = standard(put(x), there, put(mean)[groups], put(spread)[groups])
+    z = standard(put(x), there, put(mean), put(spread), groups)
     room = _Room(batch, task, sample, floor)
     limits, totals = _limits(room, (z, there, weight, groups), cells, locate.size)
     problem = Problem(
         x=put(x),
         there=there,
-        free=put(sample.there & moving & movable[rows, None]),
+        free=put((sample.there & moving & movable[rows, None])[:, block].all(axis=2)),
         weight=weight,
         group=groups,
         pool=put(sample.pool),
@@ -101,7 +102,8 @@ def make_problem(
         valid=_possible(task, context),
         cells=cells,
         locate=locate,
-        table=locate.table(len(task.features)),
+        block=put(block),
+        table=locate.of,
         limits=limits,
         totals=totals,
         copies=_copies(task),
@@ -181,15 +183,13 @@ class _Sample:
             return []
         return [j for j, feature in enumerate(task.features) if not feature.frozen]
 
-    def bins(self, batch: Batch, task: Task) -> list[Integers]:
+    def bins(self, batch: Batch, task: Task) -> Iterator[Integers]:
         """Bins of these features, −1 where missing, shape (events,) each."""
-        found = []
         for j in self.marginals(task):
             index = np.full(len(self.rows), -1, dtype=np.int64)
             there = self.there[:, j]
             index[there] = flow_index(task.features[j].axis, batch.x[self.rows[there], j])
-            found.append(index)
-        return found
+            yield index
 
 
 def _pools(batch: Batch, group: Integers, there: Booleans, movable: Booleans) -> Integers:
@@ -197,23 +197,39 @@ def _pools(batch: Batch, group: Integers, there: Booleans, movable: Booleans) ->
 
     Pools ascend with the group.
     """
-    pattern = np.unique(np.column_stack([there, movable]), axis=0, return_inverse=True)[1].reshape(-1)
+    pattern = np.zeros(len(group), dtype=np.int64)
+    for column in (*there.T, movable):
+        if not column.all() and column.any():
+            pattern = _codes(pattern * 2 + column)
     stratum = np.zeros(len(group), dtype=np.int64)
-    for value in np.unique(group[group >= 0]):
-        inside = group == value
+    for inside in _members(group):
         stratum[inside] = _strata(np.abs(batch.weight[inside]))
-    keys = np.column_stack([group, pattern, stratum])
-    return np.asarray(np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    return _codes((group * (int(pattern.max()) + 1) + pattern) * (int(stratum.max()) + 1) + stratum)
+
+
+def _codes(keys: Integers) -> Integers:
+    """Numbers 0 … n − 1 for integers, in their order."""
+    return np.asarray(np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def _members(group: Integers) -> list[Integers]:
+    """Indices of the events of each group that is not −1, by one sort instead of a search for each."""
+    order = np.argsort(group, kind="stable")
+    order = order[np.searchsorted(group[order], 0) :]
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
 
 
 def _strata(weight: Floats) -> Integers:
     """Strata of nearly equal weight: one per value where there are few values, else quantiles."""
+    if weight.max() <= weight.min() * (1 + 1e-9):  # the usual case needs no sort
+        return np.zeros(len(weight), dtype=np.int64)
     values, index = np.unique(np.round(weight / weight.mean(), 6), return_inverse=True)
     if len(values) <= MOST_STRATA:
         return np.asarray(index.reshape(-1).astype(np.int64))
     count = int(np.clip(len(weight) // SMALLEST_STRATUM, 1, MOST_STRATA))
-    order = np.argsort(np.argsort(weight, kind="stable"), kind="stable")
-    return np.asarray((order * count // len(weight)).astype(np.int64))
+    order = np.empty(len(weight), dtype=np.int64)
+    order[np.argsort(weight, kind="stable")] = np.arange(len(weight))
+    return order * count // len(weight)
 
 
 def _drift(there: Tensor) -> Tensor:
@@ -282,11 +298,10 @@ def _limits(
     z, there, weight, group = events
     n, first, second, cross = sum_moments(z, there, weight, group)
     groups, tables = len(n), cells.shape[1]
-    place = (group[:, None] * tables + torch.arange(tables, device=z.device)) * size + cells
-    content = torch.bincount(
-        place.reshape(-1), weight[:, None].expand(cells.shape).reshape(-1), groups * tables * size
-    )
-    content = content.reshape(groups, tables, size).double()
+    contents = [torch.bincount(group * size + cells[:, q], weight, groups * size) for q in range(tables)]
+    content = z.new_zeros((groups, tables, size), dtype=torch.float64)
+    for q, column in enumerate(contents):
+        content[:, q] = column.view(groups, size)
     totals = Totals(first, second, cross, content)
     good = defined(totals, n)
     nominal = correlations(totals, n, good)

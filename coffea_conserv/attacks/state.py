@@ -8,7 +8,7 @@ from torch import Tensor
 
 from coffea_conserv.attacks.limits import Prices, Totals
 
-__all__ = ("Offers", "Pairs", "State")
+__all__ = ("Answers", "Offers", "Pairs", "State")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class State:
         Of the limits.
     stiffness
         Of the limits on correlations and on tables, shape (groups, 2).
+    landed
+        Groups that have kept all limits after some step of the landing, shape (groups,).
     step
         Number of steps done.
     """
@@ -41,47 +43,84 @@ class State:
     totals: Totals
     multipliers: Prices
     stiffness: Tensor
+    landed: Tensor
     step: int
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Events that may exchange the values of one feature; no event is in two pairs.
+    """Events that may exchange the values of one feature, or of some that move together.
+
+    No event is in two pairs.
 
     Parameters
     ----------
     event
         Both events, shape (2, pairs).
     feature
-        Shape (pairs,).
+        Shape (pairs, members); where fewer features move together the first one is repeated.
     """
 
     event: Tensor
     feature: Tensor
 
+    def part(self, which: slice) -> Pairs:
+        """Some of the pairs."""
+        return Pairs(self.event[:, which], self.feature[which])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model says about both events of every pair, with the values of the other.
+
+    Parameters
+    ----------
+    logit
+        Shape (2, pairs).
+    gain
+        Weighted gain, −∞ for an impossible event, shape (2, pairs).
+    derived
+        Bins of derived quantities, shape (2, pairs, derived tables).
+    """
+
+    logit: Tensor
+    gain: Tensor
+    derived: Tensor
+
+    def part(self, which: slice) -> Answers:
+        """Those about some of the pairs."""
+        return Answers(self.logit[:, which], self.gain[:, which], self.derived[:, which])
+
 
 @dataclass(frozen=True)
 class Offers:
-    """Pairs, and both of their events as they are and as they would be with the value of the other.
+    """Pairs, and both of their events as they are and as they would be with the values of the other.
 
     Parameters
     ----------
     pairs
-        Which events and feature.
+        Which events and features.
     group
         Of each pair, shape (pairs,).
     weight
         Shape (2, pairs).
     x
-        New value of the feature, shape (2, pairs).
-    z, there
-        All features now, and which are present, shape (2, pairs, features).
+        New values of the features, shape (2, pairs, members).
+    z
+        All features, shape (2, pairs, features): as they are, and half-way for features that move together,
+        so that products of two of these change by δ(z_j z_k) = δ_j z_k + δ_k z_j.
+    there
+        Which features are present, same shape; ``None`` if all are.
     old, new
-        The feature in units of the spread of the group, now and then, shape (2, pairs).
+        The features in units of the spread of the group, now and then, shape (2, pairs, members). They are
+        the same where a feature is only repeated.
     logit
-        New logits, same shape.
+        New logits, shape (2, pairs).
+    tables
+        Limited tables in which something may change, shape (pairs, columns): one for each member, if their
+        marginals have tables, then those of derived quantities.
     cells, moved
-        Bins now and then, shape (2, pairs, tables).
+        Bins in these tables now and then, shape (2, pairs, columns).
     gain
         Weighted gain, −∞ for an impossible event, shape (2, pairs).
     """
@@ -91,16 +130,16 @@ class Offers:
     weight: Tensor
     x: Tensor
     z: Tensor
-    there: Tensor
+    there: Tensor | None
     old: Tensor
     new: Tensor
     logit: Tensor
+    tables: Tensor
     cells: Tensor
     moved: Tensor
     gain: Tensor
 
-    def part(self, which: slice) -> Offers:
-        """Some of the pairs."""
-        pairs = Pairs(self.pairs.event[:, which], self.pairs.feature[which])
-        names = ("weight", "x", "z", "there", "old", "new", "logit", "cells", "moved", "gain")
-        return Offers(pairs, self.group[which], *(getattr(self, name)[:, which] for name in names))
+    @property
+    def members(self) -> int:
+        """Largest number of features that move together."""
+        return self.pairs.feature.shape[1]

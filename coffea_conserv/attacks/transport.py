@@ -11,7 +11,7 @@ With a marginal limit above 0 an event may also *copy* the value, at the price o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from coffea_conserv.attacks.limits import Prices, Room, Totals, penalty, used
 from coffea_conserv.attacks.pairing import Pairing
 from coffea_conserv.attacks.pricing import Quote, add, fits, quote
 from coffea_conserv.attacks.problem import Problem, standard
-from coffea_conserv.attacks.state import Offers, Pairs, State
+from coffea_conserv.attacks.state import Answers, Offers, Pairs, State
 
 __all__ = ("Run", "Transport")
 
@@ -35,6 +35,9 @@ _TRIALS = 3
 
 _HARDER, _SOFTER = 300.0, 0.02
 """By what the stiffness of a limit changes in the end if it was broken all the time, or kept."""
+
+_BUFFER, _BUFFER_GPU = 16_384, 2**18
+"""Candidates that are made at a time: they stay in the cache of a core, and keep a GPU busy."""
 
 _LARGE = 20_000
 """Events of a group from which on the noise of random changes is small against the usual limits."""
@@ -60,6 +63,12 @@ class Transport:
         Share of each limit that is aimed at, and the same for single bins of a band.
     landing
         Share of the steps after which limits that are still broken get stiffer in every step.
+    overtime
+        Largest number of further steps, as a share of ``steps``, while a group that went out of its limits
+        has not come back.
+    buffer
+        Candidates that are made and evaluated at a time, which bounds the memory; ``None``: 16,384 on a CPU,
+        262,144 on a GPU.
     """
 
     steps: int = 150
@@ -70,6 +79,8 @@ class Transport:
     full: float = 0.95
     edge: float = 0.8
     landing: float = 0.5
+    overtime: float = 1.0
+    buffer: int | None = None
 
     def bind(self, problem: Problem, seed: int) -> Run:
         """Prepare to solve a problem."""
@@ -105,8 +116,8 @@ class Run:
 
     def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:
         self.problem, self.settings, self.limits = problem, settings, problem.limits
-        generator = torch.Generator(device=problem.x.device).manual_seed(seed)
-        self.pairing = Pairing(problem, generator)
+        self.pairing = Pairing(problem, seed)
+        self.buffer = settings.buffer or (_BUFFER if problem.x.device.type == "cpu" else _BUFFER_GPU)
         self.room = Room(problem.limits, settings.full, settings.edge)
         few = (_LARGE / problem.limits.events).clamp(min=1).sqrt()
         self.stiffness = settings.stiffness * few[:, None].expand(-1, 2)
@@ -116,64 +127,95 @@ class Run:
     def init(self) -> State:
         """Start from the nominal events."""
         problem, group = self.problem, self.problem.group
-        z = standard(problem.x, problem.there, problem.mean[group], problem.spread[group])
+        z = standard(problem.x, problem.there, problem.mean, problem.spread, group)
         free = Prices(
             torch.zeros_like(self.limits.shift(problem.totals)), torch.zeros_like(self.limits.reference)
         )
         logit = problem.logit(problem.x, torch.arange(len(group), device=group.device))
-        return State(problem.x, z, logit, problem.cells, problem.totals, free, self.stiffness, 0)
+        landed = torch.zeros_like(self.limits.total, dtype=torch.bool)
+        return State(problem.x, z, logit, problem.cells, problem.totals, free, self.stiffness, landed, 0)
 
     def done(self, state: State) -> bool:
-        """Whether all steps are done."""
-        return state.step >= self.settings.steps
+        """Whether all steps are done, with those on top while a group has not come back into its limits."""
+        late = state.step - self.settings.steps
+        if late < 0 or late >= self.settings.overtime * self.settings.steps:
+            return late >= 0
+        return bool(state.landed.all())
 
     def step(self, state: State) -> State:
         """Evaluate one set of pairs, make what pays, and let prices follow."""
         landing = state.step >= self.settings.landing * self.settings.steps
         near = landing and state.step % 3 == 2  # small exchanges are the last to fit into full limits
-        pairs = self.pairing.near(state.z) if near else self.pairing.random(state.step)
-        offers = self._offers(state, pairs)
-        made = torch.zeros_like(pairs.event, dtype=torch.bool)
-        at = self._at(state, state.totals)
+        pairs = self.pairing.near(state.step, state.z) if near else self.pairing.random(state.step)
+        answers, at = self._evaluate(state, pairs), self._at(state, state.totals)
+        moved = tuple(part.clone() for part in (state.x, state.z, state.logit, state.cells))
         for part in (slice(k, None, self.rounds) for k in range(self.rounds)):
-            made[:, part], at = self._round(state, at, offers.part(part))
+            offers = self._offers(state, pairs.part(part), answers.part(part))
+            made, at = self._round(state, at, offers)
+            _write(moved, offers, made)
         multipliers = _mixed(state.multipliers, at.prices, self.settings.memory)
-        stiffness = self._stiffer(state, at.totals) if landing else state.stiffness
-        return _follow(state, offers, made, (at.totals, multipliers, stiffness))
+        x, z, logit, cells = moved
+        kept = (state.stiffness, state.landed, state.step + 1)
+        after = State(x, z, logit, cells, at.totals, multipliers, *kept)
+        return self._landed(after) if landing else after
 
     def _at(self, state: State, totals: Totals) -> _Point:
         prices = self.room.prices(totals, state.multipliers, state.stiffness)
         return _Point(totals, prices, penalty(prices, state.stiffness))
 
-    def _offers(self, state: State, pairs: Pairs) -> Offers:
-        """Pass both events of every pair, with the value exchanged, through the model."""
+    def _evaluate(self, state: State, pairs: Pairs) -> Answers:
+        """Pass both events of every pair, with the values exchanged, through the model.
+
+        Candidates are made a buffer at a time: all of them would be another copy of the sample.
+        """
+        problem, event = self.problem, pairs.event.reshape(-1)
+        feature = pairs.feature.repeat(2, 1)
+        values = state.x[pairs.event.flip(0).reshape(-1)[:, None], feature]
+        found = []
+        for first in range(0, max(len(event), 1), self.buffer):
+            part = slice(first, first + self.buffer)
+            of = event[part]
+            candidates = state.x[of].scatter_(1, feature[part], values[part])
+            logit = problem.logit(candidates, of)
+            fine = torch.isfinite(logit)
+            if problem.valid is not None:
+                fine = fine & problem.valid(candidates, of)
+            found.append((logit, fine, problem.locate.derived(candidates, logit, of)))
+        logit, fine, derived = (torch.cat(parts) for parts in zip(*found, strict=True))
+        objective, slope = problem.objective, self.settings.steepness(state.step)
+        rise = objective.gain(logit, slope) - objective.gain(state.logit, slope)[event]
+        gain = torch.where(fine, rise.double(), -torch.inf) * problem.weight[event]
+        shape = (2, len(pairs.feature), derived.shape[1])
+        return Answers(logit.view(2, -1), gain.view(2, -1), derived.view(shape))
+
+    def _offers(self, state: State, pairs: Pairs, answers: Answers) -> Offers:
+        """What some of the pairs could do, with all that is needed to put a price on it."""
         problem, event = self.problem, pairs.event
-        at = event, pairs.feature.expand(2, -1)
-        x, flat = state.x[at].flip(0), event.reshape(-1)
-        candidates = state.x[flat].scatter_(1, pairs.feature.repeat(2)[:, None], x.reshape(-1, 1))
-        logit = problem.logit(candidates, flat)
-        slope, weight = self.settings.steepness(state.step), problem.weight[event]
-        gain = problem.objective.gain(logit, slope) - problem.objective.gain(state.logit[flat], slope)
-        fine = torch.isfinite(logit)
-        if problem.valid is not None:
-            fine = fine & problem.valid(candidates, flat)
-        gain = torch.where(fine, gain.double(), -torch.inf).view(2, -1) * weight
-        cells, old = state.cells[event], state.z[at]
-        moved = problem.locate(candidates, logit, cells, pairs) if cells.shape[-1] else cells
-        there, group = problem.there[event], problem.group[event[0]]
+        at = event[..., None], pairs.feature.expand(2, -1, -1)
+        old, z = state.z[at], state.z[event]
+        new = old.flip(0)
+        if pairs.feature.shape[1] > 1:
+            z.scatter_(2, at[1], (old + new) / 2)
+            again = pairs.feature == pairs.feature[:, :1]
+            again[:, 0] = False
+            old = torch.where(again, new, old)
+        tables = problem.locate.tables(pairs.feature)
+        cells = state.cells[event[..., None], tables.expand(2, -1, -1)]
+        own = cells[..., : cells.shape[-1] - answers.derived.shape[-1]].flip(0)
         return Offers(
-            pairs,
-            group,
-            weight,
-            x,
-            state.z[event],
-            there,
-            old,
-            old.flip(0),
-            logit.view(2, -1),
-            cells,
-            moved,
-            gain,
+            pairs=pairs,
+            group=problem.group[event[0]],
+            weight=problem.weight[event],
+            x=state.x[at].flip(0),
+            z=z,
+            there=None if problem.complete else problem.there[event],
+            old=old,
+            new=new,
+            logit=answers.logit,
+            tables=tables,
+            cells=cells,
+            moved=torch.cat([own, answers.derived], dim=2),
+            gain=answers.gain,
         )
 
     def _round(self, state: State, at: _Point, offers: Offers) -> tuple[Tensor, _Point]:
@@ -211,22 +253,23 @@ class Run:
         alone = net - cost.single
         exchange = (both > _THRESHOLD) & (both >= alone.amax(0))
         copy = (alone > _THRESHOLD) & (alone == alone.amax(0)) & ~exchange
-        copy = copy & (copy.cumsum(0) == 1) & (self.problem.table[offers.pairs.feature] >= 0)
-        return exchange | fits(self.limits, totals, offers, copy, self.problem.table)
+        copy = copy & (copy.cumsum(0) == 1)
+        return exchange | fits(self.limits, totals, offers, copy)
 
     def _mean(self, offers: Offers, values: Tensor) -> Tensor:
         """Sums over pairs per weight of the group, shape (groups,)."""
         zero = torch.zeros_like(self.limits.total)
         return zero.index_add(0, offers.group, values) / self.limits.total
 
-    def _stiffer(self, state: State, totals: Totals) -> Tensor:
+    def _landed(self, state: State) -> State:
         """Limits that are broken get stiffer, others softer down to where they started."""
-        share = used(self.limits, totals)
+        share = used(self.limits, state.totals)
         tables = share[:, 1:].amax(1) if share.shape[1] > 1 else torch.zeros_like(share[:, 0])
         broken = torch.stack([share[:, 0], tables], dim=1) > 1
         steps = max(1.0, (1 - self.settings.landing) * self.settings.steps)
         factor = torch.where(broken, _HARDER ** (1 / steps), _SOFTER ** (1 / steps))
-        return torch.maximum(state.stiffness * factor, self.stiffness)
+        stiffness = torch.maximum(state.stiffness * factor, self.stiffness)
+        return replace(state, stiffness=stiffness, landed=state.landed | ~broken.any(1))
 
 
 def _ranked(net: Tensor, chosen: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -246,11 +289,11 @@ def _mixed(before: Prices, now: Prices, share: float) -> Prices:
     )
 
 
-def _follow(state: State, offers: Offers, made: Tensor, sums: tuple[Totals, Prices, Tensor]) -> State:
-    """State after the changes that were made."""
+def _write(moved: tuple[Tensor, ...], offers: Offers, made: Tensor) -> None:
+    """Write the changes that are made into features, standardised features, logits and bins, in place."""
+    x, z, logit, cells = moved
     which = made.nonzero(as_tuple=True)
-    event, feature = offers.pairs.event[which], offers.pairs.feature[which[1]]
-    x, z, logit, cells = state.x.clone(), state.z.clone(), state.logit.clone(), state.cells.clone()
-    x[event, feature], z[event, feature] = offers.x[which], offers.new[which]
-    logit[event], cells[event] = offers.logit[which], offers.moved[which]
-    return State(x, z, logit, cells, *sums, state.step + 1)
+    event = offers.pairs.event[which]
+    at = event[:, None], offers.pairs.feature[which[1]]
+    x[at], z[at], logit[event] = offers.x[which], offers.new[which], offers.logit[which]
+    cells[event[:, None], offers.tables[which[1]]] = offers.moved[which]
