@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ("Feature", "Watched", "blocks", "check_features", "feature_matrix", "
 FloatArray = NDArray[np.floating[Any]]
 
 _LARGEST = 2**31 - 1
+
+_SHIFTS = ("max_shift", "max_relative_shift", "resolution", "relative_resolution")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ class Feature:
         Name of another feature whose values this one accompanies: an event that gets the other one's value
         of another event gets this one's of the same event. So a vector keeps its mass, and both stay as
         they are where one of them is missing.
+    max_shift
+        Largest |Δ| between the nominal and the attacked value of an event, in the unit of the feature; on the
+        circle for a periodic one.
+    max_relative_shift
+        Largest |Δ| as a share of the nominal |value|. If both are given, both hold.
+    resolution, relative_resolution
+        σ of a measured value, in the unit of the feature and as a share of the nominal |value|; both together
+        add in quadrature. Moves in units of σ are reported, and cost ``penalty`` where an attack has one.
 
     Examples
     --------
@@ -62,9 +73,16 @@ class Feature:
     low: float | None = None
     high: float | None = None
     moves_with: str | None = None
+    max_shift: float | None = None
+    max_relative_shift: float | None = None
+    resolution: float | None = None
+    relative_resolution: float | None = None
 
     def __post_init__(self) -> None:
         check_axis(self.name, self.axis)
+        for name in _SHIFTS:
+            if getattr(self, name) is not None:
+                _check_shift(self, name, getattr(self, name))
         if self.low is not None and self.high is not None and not self.low < self.high:
             msg = f"feature {self.name!r}: low={self.low} must be below high={self.high}"
             raise ConfigurationError(msg)
@@ -73,6 +91,22 @@ class Feature:
     def title(self) -> str:
         """Text for plots, with the unit."""
         return _title(self.name, self.label or self.axis.label, self.unit)
+
+    @property
+    def capped(self) -> bool:
+        """Whether there is a largest |Δ|."""
+        return not (self.max_shift is None and self.max_relative_shift is None)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether there is a resolution."""
+        return not (self.resolution is None and self.relative_resolution is None)
+
+    @property
+    def period(self) -> float:
+        """Length of the circle; infinite if the feature is not periodic."""
+        edges = self.axis.edges
+        return float(edges[-1] - edges[0]) if self.axis.traits.circular else math.inf
 
     @property
     def missing_values(self) -> tuple[float, ...]:
@@ -128,6 +162,23 @@ class Watched:
 def _title(name: str, label: str, unit: str) -> str:
     text = label or name
     return f"{text} [{unit}]" if unit and "[" not in text else text
+
+
+def _check_shift(feature: Feature, name: str, value: Any) -> None:
+    """Raise a ConfigurationError unless a size of moves means something for a feature."""
+    traits, msg = feature.axis.traits, ""
+    size = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(size) and size > 0):
+        msg = "must be a finite number above 0; what never moves is frozen=True"
+    elif not traits.ordered:
+        msg = "means nothing for categories, which have no distance; leave it out"
+    elif traits.circular and "relative" in name:
+        msg = f"means nothing for a periodic feature; use {name.replace('relative_', '')}, in its unit"
+    elif name == "max_shift" and not traits.continuous and size < 1:
+        msg = "lets no whole number move; use 1 or more, or frozen=True"
+    if msg:
+        msg = f"feature {feature.name!r}: {name}={value!r} {msg}"
+        raise ConfigurationError(msg)
 
 
 def check_axis(name: str, axis: Any) -> None:

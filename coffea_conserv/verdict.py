@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,14 @@ class Limit:
     Parameters
     ----------
     name
-        What is limited: ``marginal pt_1``, ``watched mt_1`` or ``correlation``.
+        What is limited: ``marginal pt_1``, ``watched mt_1``, ``correlation`` or ``shift pt_1``.
     group
         Where: ``dataset/region/variation``.
     value, limit
         What was found and what is allowed.
     measure
-        Which measure: ``rms``, ``band``, ``jsd`` or ``frobenius``.
+        Which measure: ``rms``, ``band``, ``jsd`` or ``frobenius``; ``absolute`` and ``relative`` for the
+        largest |Δ| of a value, in its unit and as a share of it.
     """
 
     name: str
@@ -154,6 +155,8 @@ class Contents:
         :func:`coffea_conserv.measures.pair_sums` of features, then watched quantities.
     events, sum_w, sum_abs_w, sum_w2
         Number of events and sums of their weights.
+    largest
+        Feature → largest |Δ| and largest |Δ| over |value|, of features with a cap at least.
     """
 
     histograms: Mapping[str, tuple[Floats, Floats]]
@@ -163,6 +166,7 @@ class Contents:
     sum_w: float
     sum_abs_w: float
     sum_w2: float
+    largest: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def equal_weights(self) -> bool:
@@ -207,7 +211,7 @@ def judge(
     Returns
     -------
     tuple of Limit
-        Marginals in the order of the features, watched quantities, correlation.
+        Marginals in the order of the features, watched quantities, correlation, caps of single values.
     """
     limits = []
     for feature in features:
@@ -223,7 +227,19 @@ def judge(
     allowed = 0.0 if budget.frozen else budget.correlation
     shift = correlation_shift(nominal, attacked)
     limits.append(Limit("correlation", group, shift, allowed, "frobenius"))
-    return tuple(limits)
+    return (*limits, *_caps(group, contents, features))
+
+
+def _caps(group: str, contents: Contents, features: Sequence[Feature]) -> list[Limit]:
+    """Limits of the largest move of a single value."""
+    made = []
+    for feature in features:
+        caps = (("absolute", feature.max_shift), ("relative", feature.max_relative_shift))
+        for place, (measure, cap) in enumerate(caps):
+            if cap is not None:
+                value = contents.largest[feature.name][place]
+                made.append(Limit(f"shift {feature.name}", group, value, float(cap), measure))
+    return made
 
 
 def negative_bins(group: str, contents: Contents) -> tuple[NegativeBins, ...]:

@@ -95,3 +95,22 @@ def effective_events(weight):
     """(Σw)² / Σw²."""
     squares = math.fsum(float(w) ** 2 for w in weight)
     return math.fsum(float(w) for w in weight) ** 2 / squares if squares else 0.0
+
+
+def shift(before, after, period=math.inf):
+    """|Δ|, the shorter way round on a circle."""
+    straight = abs(float(after) - float(before))
+    return straight if math.isinf(period) else min(straight % period, -straight % period)
+
+
+def kept(before, after, cap=None, share=None, period=math.inf):
+    """Whether |Δ| is within both caps."""
+    moved = shift(before, after, period)
+    return (cap is None or moved <= cap) and (share is None or moved <= share * abs(float(before)))
+
+
+def pull2(before, after, noise=0.0, scale=0.0, period=math.inf):
+    """(Δ/σ)² with σ² = noise² + (scale · value)²."""
+    moved = shift(before, after, period)
+    variance = noise**2 + (scale * float(before)) ** 2
+    return 0.0 if moved == 0 else moved**2 / variance if variance else math.inf

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
-from coffea_conserv.attacks.judging import judge_groups
+from coffea_conserv.attacks.judging import judge_groups, measure_shifts
 from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.model import make_handles
 from coffea_conserv.attacks.network import check_network
@@ -24,6 +25,7 @@ from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features, make_watched
+from coffea_conserv.shifts import Shift
 from coffea_conserv.verdict import Verdict
 
 __all__ = (
@@ -34,6 +36,7 @@ __all__ = (
     "attack",
     "check_choice",
     "check_options",
+    "check_penalty",
     "check_settings",
     "check_working_point",
     "named_solver",
@@ -67,6 +70,8 @@ class Attacked:
         Events that stayed nominal because their group is too small or could not be moved, shape (events,).
     verdict
         Every limit in every group, judged on ``x``.
+    shifts
+        How far each feature moved in each group.
     """
 
     x: Any
@@ -76,6 +81,7 @@ class Attacked:
     fooling_ratio: float
     unattacked: NDArray[np.bool_]
     verdict: Verdict
+    shifts: tuple[Shift, ...]
 
 
 def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with defaults
@@ -97,6 +103,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     watch: Mapping[str, tuple[Any, Any]] | None = None,
     valid: Callable[[dict[str, Any]], Any] | None = None,
     context: Mapping[str, ArrayLike] | None = None,
+    penalty: float = 0.0,
 ) -> Attacked:
     """Perturb events so that a classifier is fooled while marginals and correlations are conserved.
 
@@ -138,11 +145,14 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         Torch function of such a dict; returns which events are possible.
     context
         Further columns for ``valid`` and ``watch``, shape (events,) each.
+    penalty
+        λ of a price on moves: the objective is gain − λ Σ (Δ/σ)² over the features with a resolution, where
+        an event that crosses gains 1, or its score. No limit, not for ``search``, and 0 changes nothing.
 
     Returns
     -------
     Attacked
-        Events, scores and verdict.
+        Events, scores, verdict, and how far values moved.
 
     Raises
     ------
@@ -184,6 +194,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         watch=watch,
         valid=valid,
         context=context,
+        penalty=penalty,
     )
     ready = prepare(x, model, features, asked)
     return ready.finish(perturb(ready.batch, ready.task, ready.models, direction, seed, ready.device))
@@ -207,6 +218,7 @@ class Asked:
     watch: Mapping[str, tuple[Any, Any]] | None = None
     valid: Callable[[dict[str, Any]], Any] | None = None
     context: Mapping[str, ArrayLike] | None = None
+    penalty: float = 0.0
 
 
 def check_options(function: str, options: Collection[str], others: str = "") -> None:
@@ -261,6 +273,7 @@ class Ready:
             ratio,
             outcome.unattacked,
             Verdict(judge_groups(batch, self.task, moved, signed)),
+            measure_shifts(batch, self.task, moved),
         )
 
 
@@ -273,7 +286,8 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Re
     given = (asked.weights, asked.groups, asked.fold, asked.context)
     batch = make_batch(matrix, given, len(models))
     watched, point = make_watched(asked.watch, features), asked.working_point
-    task = Task(features, watched, asked.budget, asked.objective, point, asked.valid, settings)
+    penalty = float(asked.penalty)
+    task = Task(features, watched, asked.budget, asked.objective, point, asked.valid, settings, penalty)
     if len(matrix):
         few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
         check_network(models, few.to(where), [f.name for f in features])
@@ -301,6 +315,7 @@ def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, 
     check_choice("target", asked.target, TARGETS)
     check_working_point(asked.working_point)
     check_settings(asked.budget, asked.seed, asked.device)
+    check_penalty(asked.penalty, features, named_solver(asked.solver))
     asked.budget.check_features([feature.name for feature in features if not feature.frozen])
     return features, named_solver(asked.solver)
 
@@ -329,6 +344,23 @@ def check_settings(budget: Any, seed: Any, device: Any) -> None:
     elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
         msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
     if msg:
+        raise ConfigurationError(msg)
+
+
+def check_penalty(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
+    """Raise unless a price on moves is a number, has a meaning, and the solver knows of prices."""
+    number = isinstance(penalty, Real) and not isinstance(penalty, bool)
+    if not (number and math.isfinite(penalty) and penalty >= 0):
+        msg = f"penalty={penalty!r} must be a finite number from 0, the price of a move by one resolution"
+        raise ConfigurationError(msg)
+    if penalty > 0 and isinstance(solver, Search):
+        msg = f"penalty={penalty}: search does not weigh moves; use solver='transport', or max_shift="
+        raise ConfigurationError(msg)
+    if penalty > 0 and not any(feature.resolved and not feature.frozen for feature in features):
+        msg = (
+            f"penalty={penalty} is a price for moves in units of the resolution, but no feature that may "
+            "move has one; give resolution= or relative_resolution= to some"
+        )
         raise ConfigurationError(msg)
 
 

@@ -108,8 +108,8 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
     - ``pgd``: several smaller steps that stay in the same box; the best one of each event counts.
 
     Values stay physical for all: missing and frozen ones do not move, whole numbers stay whole (categories
-    do not move along a gradient), angles wrap, ranges and ``valid`` are respected. As with an attack, groups
-    of few events stay nominal, and ``Budget(move=0)`` moves nothing.
+    do not move along a gradient), angles wrap, ranges, caps and ``valid`` are respected. As with an attack,
+    groups of few events stay nominal, and ``Budget(move=0)`` moves nothing.
 
     Parameters
     ----------

@@ -32,6 +32,8 @@ __all__ = (
     "watched_values",
 )
 
+_CPU = torch.device("cpu")
+
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
@@ -78,6 +80,8 @@ class Task:
         Torch function of a dict name → tensor (events,); returns booleans.
     solver
         Settings of the solver.
+    penalty
+        λ: what (Δ/σ)² = 1 of a feature with a resolution costs, in units of the gain of an event.
     composes
         ``True``: limits are to hold also for every union of groups, so that the correlation limit is taken
         relative to the smallest norm that a correlation matrix can have.
@@ -92,6 +96,7 @@ class Task:
     working_point: float = 0.5
     valid: Callable[[dict[str, Tensor]], Tensor] | None = None
     solver: Solver = field(default_factory=Transport)
+    penalty: float = 0.0
     composes: bool = False
     score_edges: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 1, 21))
 
@@ -123,8 +128,13 @@ def watched_values(batch: Batch, task: Task, x: NDArray[np.float32]) -> dict[str
     return {name: value.cpu().numpy() for name, value in values}
 
 
-def possible(batch: Batch, task: Task) -> NDArray[np.bool_]:
-    """Tell which events are possible as they are, shape (events,).
+def possible(
+    batch: Batch,
+    task: Task,
+    x: NDArray[np.float32] | None = None,
+    device: torch.device = _CPU,
+) -> NDArray[np.bool_]:
+    """Tell which events are possible with given features, or as they are, shape (events,).
 
     Raises
     ------
@@ -133,14 +143,18 @@ def possible(batch: Batch, task: Task) -> NDArray[np.bool_]:
     """
     if task.valid is None or not len(batch.x):
         return np.ones(len(batch.x), dtype=np.bool_)
-    good: NDArray[np.bool_] = _called("valid", task.valid, _columns(batch, task, batch.x)).cpu().numpy()
+    columns = _columns(batch, task, batch.x if x is None else x, device)
+    good: NDArray[np.bool_] = _called("valid", task.valid, columns).cpu().numpy()
     return good
 
 
-def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> dict[str, Tensor]:
+def _columns(
+    batch: Batch, task: Task, x: NDArray[np.float32], device: torch.device = _CPU
+) -> dict[str, Tensor]:
     names = [feature.name for feature in task.features]
-    tensor, event = torch.from_numpy(np.ascontiguousarray(x)), torch.arange(len(x))
-    return named(tensor, names, context_of(batch, torch.device("cpu")), event)
+    tensor = torch.from_numpy(np.ascontiguousarray(x)).to(device)
+    event = torch.arange(len(x), device=device)
+    return named(tensor, names, context_of(batch, device), event)
 
 
 def _called(name: str, function: Callable[[dict[str, Tensor]], Any], columns: dict[str, Tensor]) -> Tensor:
@@ -240,7 +254,7 @@ def _try(name: str, function: Callable[..., Any], names: Sequence[str], x: Tenso
             raise ConfigurationError(str(error)) from error.__cause__
         if columns.unsure:
             return
-        if not torch.equal(events, before):
+        if not torch.equal(events.view(torch.int32), before.view(torch.int32)):  # NaN stays what it is
             msg = f"{name} changes its columns in place, which moves the events; compute new tensors"
             raise ConfigurationError(msg)
     if not torch.allclose(values[0], torch.cat(values[1:]), rtol=1e-3, atol=1e-5, equal_nan=True):

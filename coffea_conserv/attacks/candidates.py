@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.features import Feature, flow_index, present
+from coffea_conserv.shifts import allowed, within
 
 __all__ = ("Column",)
 
@@ -64,19 +65,24 @@ class Column:
         return Column(feature, low, high, problem.spread[:, j].cpu().numpy(), whole)
 
     def draw(
-        self, x: NDArray[np.float32], group: NDArray[np.int64], sign: NDArray[Any], changes: Changes
+        self,
+        at: tuple[NDArray[np.float32], NDArray[np.float32]],
+        group: NDArray[np.int64],
+        sign: NDArray[Any],
+        changes: Changes,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Candidates and which of them can be, shape (events, candidates) each.
 
         Parameters
         ----------
-        x, group
-            Present values and groups of the events, shape (events,).
+        at, group
+            Values now and nominally, and groups of the events, shape (events,) each.
         sign
             +1 where a value is to rise, −1 where it is to fall, same shape.
         changes
             How far the candidates are to go.
         """
+        x, nominal = at
         now, up = x.astype(np.float64)[:, None], sign.astype(np.float64)[:, None]
         low, high, spread = (edge[group][:, None] for edge in (self.low, self.high, self.spread))
         axis, period = self.feature.axis, 0.0
@@ -84,6 +90,8 @@ class Column:
         if axis.traits.circular:  # half of the way round is as far as one can go
             period = float(axis.edges[-1] - axis.edges[0])
             room = np.minimum(room, period / 2)
+        if self.feature.capped:
+            room = np.minimum(room, self._left(x, nominal, sign)[:, None])
         change = changes(np.maximum(room, 0.0), spread)
         if self.whole:
             change = np.maximum(np.ceil(change - 1e-9), 1.0)
@@ -93,7 +101,17 @@ class Column:
             moved = axis.edges[0] + np.mod(moved - axis.edges[0], period)
         values = np.where(fine, moved, now).astype(np.float32)
         fine &= (values != x[:, None]) & present(self.feature, values)
-        return values, fine & (values >= low) & (values <= high)
+        fine &= (values >= low) & (values <= high)
+        if self.feature.capped:
+            fine &= np.stack([within(self.feature, nominal, new) for new in values.T], axis=1)
+        return values, fine
+
+    def _left(self, x: NDArray[np.float32], nominal: NDArray[np.float32], sign: NDArray[Any]) -> Floats:
+        """How far values can go on before they are at their cap, shape (events,)."""
+        gone, period = x.astype(np.float64) - nominal, self.feature.period
+        if np.isfinite(period):
+            gone = np.mod(gone + period / 2, period) - period / 2
+        return np.asarray(allowed(self.feature, nominal) - sign * gone)
 
     def bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Bins of the axis itself, of the shape of the values."""

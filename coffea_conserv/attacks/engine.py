@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Batch, Task, possible, scores
+from coffea_conserv.attacks.batch import Batch, Task, scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.network import one_thread
 from coffea_conserv.attacks.problem import Problem
+from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign, floors, parts
-from coffea_conserv.features import present
 
 __all__ = ("Outcome", "perturb", "propose", "signed_scores", "within_limits")
 
@@ -83,7 +83,9 @@ def perturb(
 def propose(
     batch: Batch, task: Task, models: Sequence[Any], where: tuple[str, torch.device], move: Move
 ) -> Outcome:
-    """Let somebody move the events of a chunk; nobody has judged what is returned.
+    """Let somebody move the events of a chunk; nobody has judged the sample that is returned.
+
+    Every single event is as it may be: one that is not, because the mover does as it likes, is nominal again.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def propose(
     move
         Gets the problem of the groups that can be attacked, and returns the features of its events.
     """
-    movable = _movable(batch, task)
+    movable = movable_events(batch, task)
     group = _usable_groups(batch, movable)
     attacked = group >= 0
     if task.budget.frozen or not attacked.any():
@@ -107,6 +109,10 @@ def propose(
         rows, problem = make_problem(batch, task, (part, movable), models, where, floor)
         with one_thread():
             x[rows] = move(problem).cpu().numpy()
+        fine = obeying(batch, task, x, movable, where[1])
+        if not fine.all():
+            logger.warning("%d events stay nominal: moved as they must not be", (~fine).sum())
+            x[~fine] = batch.x[~fine]
     return Outcome(x, (batch.group >= 0) & ~attacked)
 
 
@@ -124,18 +130,6 @@ def within_limits(
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(set(broken)))
         x[failed] = batch.x[failed]
     return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed))
-
-
-def _movable(batch: Batch, task: Task) -> NDArray[np.bool_]:
-    """Events that are possible as they are, and so may move: valid, inside of every range, with a weight."""
-    movable = (batch.group >= 0) & (batch.weight != 0)
-    for j, feature in enumerate(task.features):
-        column = batch.x[:, j]
-        there = present(feature, column)
-        low = -np.inf if feature.low is None else feature.low
-        high = np.inf if feature.high is None else feature.high
-        movable &= ~there | ((column >= low) & (column <= high))
-    return np.asarray(movable & possible(batch, task))
 
 
 def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:

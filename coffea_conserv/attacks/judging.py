@@ -12,9 +12,10 @@ from coffea_conserv.attacks.batch import Batch, Task, watched_values
 from coffea_conserv.attacks.signs import counted, lacking
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
 from coffea_conserv.measures import pair_sums
+from coffea_conserv.shifts import Shift, make_shifts, shift_sums
 from coffea_conserv.verdict import Contents, Limit, judge
 
-__all__ = ("judge_groups",)
+__all__ = ("judge_groups", "measure_shifts")
 
 Scores = NDArray[np.float32]
 Column = NDArray[Any]
@@ -57,6 +58,18 @@ def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
     return [*x.T, *watched_values(batch, task, x).values()]
 
 
+def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:
+    """Say how far the values of every feature moved in every group."""
+    made: list[Shift] = []
+    for value in np.unique(batch.group[batch.group >= 0]):
+        rows = np.flatnonzero(batch.group == value)
+        columns = [(batch.x[rows, j], x[rows, j]) for j in range(len(task.features))]
+        weight = batch.weight[rows]
+        sums = shift_sums(task.features, columns, weight)
+        made.extend(make_shifts(str(value), task.features, sums, float(np.abs(weight).sum())))
+    return tuple(made)
+
+
 def _contents(
     quantities: Sequence[Feature | Watched], weight: NDArray[np.float64], stacks: list[list[Column]]
 ) -> Contents:
@@ -69,8 +82,19 @@ def _contents(
             pair.append(np.bincount(index, weight[there], q.axis.extent).astype(np.float64))
         histograms[q.name] = (pair[0], pair[1])
     sums = [_sums(quantities, columns, weight) for columns in stacks]
-    total = (weight.sum(), np.abs(weight).sum(), (weight**2).sum())
-    return Contents(histograms, sums[0], sums[1], len(weight), *(float(value) for value in total))
+    net, absolute, squares = (float(total.sum()) for total in (weight, np.abs(weight), weight**2))
+    largest = _largest(quantities, stacks, weight)
+    return Contents(histograms, sums[0], sums[1], len(weight), net, absolute, squares, largest)
+
+
+def _largest(
+    quantities: Sequence[Feature | Watched], stacks: list[list[Column]], weight: NDArray[np.float64]
+) -> dict[str, tuple[float, float]]:
+    """Largest |Δ| of features with a cap, in their unit and as a share of the nominal value."""
+    pairs = zip(quantities, *stacks, strict=True)
+    capped = [(q, (old, new)) for q, old, new in pairs if isinstance(q, Feature) and q.capped]
+    _, largest = shift_sums([q for q, _ in capped], [columns for _, columns in capped], weight)
+    return {q.name: (float(row[0]), float(row[1])) for (q, _), row in zip(capped, largest, strict=True)}
 
 
 def _sums(

@@ -67,7 +67,7 @@ class Best:
     x
         Features, shape (events, features); nominal where a group has no iterate within its limits.
     value
-        Weighted mean of the objective, shape (groups,).
+        Weighted mean of the objective, less what moves cost, shape (groups,).
     found
         Step of the best iterate, shape (groups,); 0 is nominal.
     """
@@ -99,7 +99,10 @@ def solve(problem: Problem, solver: Solver, seed: int) -> Best:
 
 
 def _value(problem: Problem, state: Iterate) -> Tensor:
-    value = problem.objective.value(state.logit).double() * problem.weight
+    value = problem.objective.value(state.logit).double()
+    if problem.reach is not None and problem.reach.priced:
+        value = value - problem.reach.total(state.x)
+    value = value * problem.weight
     zero = torch.zeros(problem.groups, dtype=torch.float64, device=value.device)
     total = zero.index_add(0, problem.group, problem.weight.double())
     return zero.index_add(0, problem.group, value) / total

@@ -26,6 +26,9 @@ _PARTS = (1.0, 0.3, 0.1, 0.03, 0.01)
 _INSIDE, _FULL = 0.999, 0.99
 """Share of a limit that may be used, as the judge is more precise, and from which on it is used up."""
 
+_ROUNDING = 3e-7
+"""What single precision may add to |Δ|, in units of the value and of |Δ| itself."""
+
 _CHUNK = 16384
 """Events whose gradients are held at a time."""
 
@@ -122,7 +125,7 @@ def shuffled(problem: Problem, tries: int, seed: int) -> Tensor:
         pairs = _pairs(problem, short.nonzero()[:, 0], generator)
         if not pairs.shape[1]:
             break
-        mask = _subsets(problem.free[pairs[0]], generator)
+        mask = _subsets(problem.free[pairs[0]], generator) & _near_enough(problem, x[pairs].flip(0), pairs)
         candidates = torch.where(mask, x[pairs].flip(0), x[pairs])
         logit = problem.logit(candidates.flatten(0, 1), pairs.flatten())
         fine = _fine(problem, candidates.flatten(0, 1), logit, pairs.flatten()).view(2, -1)
@@ -150,6 +153,14 @@ def _subsets(free: Tensor, generator: torch.Generator) -> Tensor:
     return free & (torch.rand(free.shape, generator=generator, device=free.device) < size)
 
 
+def _near_enough(problem: Problem, x: Tensor, pairs: Tensor) -> Tensor:
+    """Values that both events of a pair may exchange within their caps, shape (pairs, features)."""
+    if problem.reach is None:
+        return torch.ones_like(x[0], dtype=torch.bool)
+    feature = torch.arange(x.shape[2], device=x.device).expand(x.shape)
+    return problem.reach.allows(pairs[..., None].expand(x.shape), feature, x).all(0)
+
+
 @dataclass(frozen=True)
 class Push:
     """Steps along the gradient.
@@ -172,8 +183,9 @@ class Push:
 def stepped(problem: Problem, features: Sequence[Feature], push: Push) -> Tensor:
     """Move every event that is not yet across by steps along the sign of the gradient of its logit.
 
-    Of the steps of an event the one with the largest logit in the direction of the attack stays, among those
-    that make a possible event; if there is none, the event is nominal.
+    A value stops at the cap of its feature. Of the steps of an event the one with the largest logit in the
+    direction of the attack stays, among those that make a possible event; if there is none, the event is
+    nominal.
 
     Parameters
     ----------
@@ -195,11 +207,13 @@ def _climbed(problem: Problem, physical: _Physical, rows: Tensor, push: Push) ->
     start, sign = problem.x[rows], problem.objective.sign
     spread = problem.spread[problem.group[rows]].float()
     free = problem.free[rows] & physical.ordered
+    cap = physical.cap(problem, rows)
     moved, best, delta = start, start, torch.zeros_like(start)
     top = torch.full_like(start[:, 0], -torch.inf)
     for _ in range(push.steps):
         slope = sign * _gradient(problem, moved, rows).sign()
         delta = (delta / spread + push.step * slope).clamp(-push.size, push.size) * spread
+        delta = torch.minimum(torch.maximum(delta, -cap), cap)
         # what does not move keeps its value to the last bit, even outside of the range
         moved = torch.where(free & (delta != 0), physical(start + delta), start)
         logit = problem.logit(moved, rows)
@@ -242,6 +256,18 @@ class _Physical:
         wrapped = torch.where(wrapped >= self.end, self.start, wrapped)  # rounding may reach the end
         x = torch.where(self.circular, wrapped, x)
         return torch.minimum(torch.maximum(x, self.low), self.high)
+
+    def cap(self, problem: Problem, rows: Tensor) -> Tensor:
+        """Largest |Δ| of the values of some events, with room for rounding, shape (events, features)."""
+        start, reach = problem.x[rows], problem.reach
+        if reach is None:
+            return torch.full_like(start, torch.inf)
+        feature = torch.arange(start.shape[1], device=rows.device).expand(start.shape)
+        event = rows[:, None].expand(start.shape)
+        cap, size = reach.allowed(event, feature), start.double().abs()
+        size = torch.where(self.circular, reach.period, size)
+        rounded = torch.where(torch.isfinite(cap), cap - _ROUNDING * (size + cap), cap).clamp(min=0)
+        return torch.where(self.whole, torch.floor(cap), rounded).float()
 
 
 def _events(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import Limits, Totals
+from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.features import Feature
 
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
@@ -114,6 +115,8 @@ class Problem:
         Declarations of the columns, with the axes that bin new values.
     held
         Features whose marginal must stay exactly as it is, shape (features,).
+    reach
+        How far values may go, and what that costs; ``None`` if far and for nothing.
     """
 
     x: Tensor
@@ -137,6 +140,7 @@ class Problem:
     objective: Objective
     features: tuple[Feature, ...]
     held: Tensor
+    reach: Reach | None = None
 
     @property
     def groups(self) -> int:

@@ -193,6 +193,7 @@ class Run:
         self.columns = {j: column for j, column in enumerate(made) if column is not None}
         self.bounds = _bounds(problem.limits, kernels.Bounds)
         self.free, self.group = _numpy(problem.free), _numpy(problem.group)
+        self.nominal = _numpy(problem.x)
         self.mean, self.spread = _numpy(problem.mean), _numpy(problem.spread)
         self.table, self.held = _numpy(problem.table), _numpy(problem.held)
         # watched quantities and the score follow the marginals and depend on all features
@@ -281,7 +282,7 @@ class Run:
         def changes(room: Floats, spread: Floats) -> Floats:
             return self.settings.changes(rng, room, spread)
 
-        values, fine = column.draw(work.x[rows, j], group, sign, changes)
+        values, fine = column.draw((work.x[rows, j], self.nominal[rows, j]), group, sign, changes)
         bins = column.bins(values)
         if self.held[j]:
             fine &= bins == column.bins(work.x[rows, j])[:, None]

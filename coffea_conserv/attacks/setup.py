@@ -15,6 +15,7 @@ from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network
 from coffea_conserv.attacks.binning import Binning
 from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, RMS, Limits, Totals, correlations, defined
 from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
+from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.features import Feature, blocks, flow_index, present
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
 from coffea_conserv.verdict import FLOOR_SHARE
@@ -113,6 +114,7 @@ def make_problem(
         ),
         features=task.features,
         held=put(np.array([sample.even and task.budget.marginal(f.name) == 0 for f in task.features])),
+        reach=Reach.make(put(x), task.features, task.penalty),
     )
     return rows, problem
 

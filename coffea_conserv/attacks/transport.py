@@ -184,6 +184,9 @@ class Run:
         logit, fine, derived = (torch.cat(parts) for parts in zip(*found, strict=True))
         objective, slope = problem.objective, self.settings.steepness(state.step)
         rise = objective.gain(logit, slope) - objective.gain(state.logit, slope)[event]
+        if problem.reach is not None:
+            old = state.x[event[:, None], feature]
+            rise = rise - problem.reach.toll(event, feature, old, values)
         gain = torch.where(fine, rise.double(), -torch.inf) * problem.weight[event]
         shape = (2, len(pairs.feature), derived.shape[1])
         return Answers(logit.view(2, -1), gain.view(2, -1), derived.view(shape))
