@@ -212,8 +212,8 @@ def seed_spread(results: Sequence[Result]) -> tuple[SeedSpread, ...]:
 def _check_seeds(results: Sequence[Result]) -> None:
     seeds = [result.settings.seed for result in results]
     settings = {
-        (r.settings.budget.meaning(), r.settings.objective, r.settings.working_point, r.quantities)
-        for r in results
+        (r.budget.meaning(), r.objective, r.working_point, r.penalty, tuple(q.name for q in r.quantities))
+        for r in (result.settings for result in results)
     }
     groups = {tuple((f.name, f.level, f.region, f.variation) for f in result.fooling) for result in results}
     msg = ""

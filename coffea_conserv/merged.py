@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coffea_conserv.fooling import Fooling, fooling_of
 from coffea_conserv.groups import content, counts_of
+from coffea_conserv.shifts import LARGEST, PULLS, Shift, make_shifts
 from coffea_conserv.sums import VARIATIONS, Sums
 from coffea_conserv.verdict import Contents, Limit, NegativeBins, Verdict, judge, negative_bins
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Settings
 
-__all__ = ("Group", "fooling_rows", "judge_merged")
+__all__ = ("Group", "fooling_rows", "judge_merged", "shift_rows")
 
 Group = tuple[str, str, tuple[str, ...]]
 """Level, name and datasets of what is summed before it is judged."""
@@ -51,6 +53,30 @@ def judge_merged(sums: Sums, settings: Settings, groups: Sequence[Group], region
     return Verdict(tuple(limits), tuple(negative))
 
 
+def shift_rows(
+    sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]
+) -> tuple[Shift, ...]:
+    """Say how far each feature moved in all groups, in every region and direction where they have events."""
+    made: list[Shift] = []
+    for (_, name, datasets), where in _filled(sums, groups, regions):
+        total = counts_of(sums, datasets, *where)["sum_abs_w"]
+        shifts = _shifts(sums, len(settings.features), datasets, where)
+        made.extend(make_shifts("/".join((name, *where)), settings.features, shifts, total))
+    return tuple(made)
+
+
+def _shifts(
+    sums: Sums, features: int, datasets: Sequence[str], where: tuple[str, str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of moves, and the largest ones, of some datasets together in one region and direction."""
+    keys = [(dataset, *where) for dataset in datasets]
+    total, largest = np.zeros((features, len(PULLS))), np.zeros((features, len(LARGEST)))
+    for key in keys:
+        if key in sums.shifts:
+            total, largest = total + sums.shifts[key], np.maximum(largest, sums.largest[key])
+    return total, largest
+
+
 def _contents(sums: Sums, settings: Settings, datasets: Sequence[str], where: tuple[str, str]) -> Contents:
     """What the judge needs of some datasets together in one region and direction."""
     region, variation = where
@@ -65,6 +91,8 @@ def _contents(sums: Sums, settings: Settings, datasets: Sequence[str], where: tu
     zero = np.zeros((4, len(settings.quantities), len(settings.quantities)))
     nominal, attacked = (sum((sums.moments.get(key, zero) for key in keys), zero) for keys in (before, after))
     counts = counts_of(sums, datasets, region, "nominal")
+    _, largest = _shifts(sums, len(settings.features), datasets, where)
+    names = [feature.name for feature in settings.features]
     return Contents(
         contents,
         nominal,
@@ -73,4 +101,5 @@ def _contents(sums: Sums, settings: Settings, datasets: Sequence[str], where: tu
         counts["sum_w"],
         counts["sum_abs_w"],
         counts["sum_w2"],
+        {name: (float(row[0]), float(row[1])) for name, row in zip(names, largest, strict=True)},
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.api import (
     OBJECTIVES,
     check_choice,
+    check_penalty,
     check_settings,
     check_working_point,
     named_solver,
@@ -43,11 +44,11 @@ from coffea_conserv.features import (
     Watched,
     check_features,
     check_score_axis,
-    feature_matrix,
     make_watched,
 )
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.groups import check_merged
+from coffea_conserv.matrix import feature_matrix
 from coffea_conserv.regions import atoms, check_regions
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
@@ -93,6 +94,8 @@ class Conserv:
         Same seed, same chunks: same events.
     solver
         ``transport``, ``search``, or the settings of one.
+    penalty
+        λ of a price on moves in units of the resolution, see :func:`coffea_conserv.attack`; 0: they are free.
     device
         ``auto`` (CUDA if the worker sees one), ``cpu`` or ``cuda``.
 
@@ -131,6 +134,7 @@ class Conserv:
     valid: Callable[[dict[str, Any]], Any] | None = None
     seed: int = 1
     solver: str | Solver = "transport"
+    penalty: float = 0.0
     device: str = "auto"
     config: str = field(init=False, repr=False)
 
@@ -144,6 +148,7 @@ class Conserv:
         put(self, "features", features)
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", named_solver(self.solver))
+        check_penalty(self.penalty, features, named_solver(self.solver))
         self.budget.check_features([feature.name for feature in features if not feature.frozen])
         examples = _examples(features)
         check_functions(self._task(), torch.from_numpy(examples))
@@ -153,9 +158,17 @@ class Conserv:
 
     def _hash(self) -> str:
         """Hash of everything that the output depends on."""
-        features = [(f.name, f.axis, f.frozen, f.missing_values, f.low, f.high) for f in self.features]
+        texts = {"unit": "", "label": ""}  # for plots alone
+        features = [{**vars(f), **texts, "missing": f.missing_values} for f in self.features]
         watched = [(w.name, w.axis, w.function) for w in self.watched]
-        settings = (self.score, self.working_point, self.objective, self.seed, repr(self.solver))
+        settings = (
+            self.score,
+            self.working_point,
+            self.objective,
+            self.seed,
+            repr(self.solver),
+            self.penalty,
+        )
         models = [handle.content for handle in self.handles]
         return fingerprint(models, features, watched, self.valid, vars(self.budget), settings)[:16]
 
@@ -181,6 +194,7 @@ class Conserv:
             self.valid,
             self.solver,
             composes=True,
+            penalty=float(self.penalty),
             score_edges=np.asarray(self.score.edges, dtype=np.float64),
         )
 
@@ -334,6 +348,7 @@ class Conserv:
             self.objective,
             self.seed,
             self.config,
+            float(self.penalty),
         )
         return make_result(
             sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked

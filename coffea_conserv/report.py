@@ -219,9 +219,10 @@ def to_dict(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``meaning``, ``verdict``, ``fooling``, ``coverage``, ``events_per_chunk`` (median over the chunks of
-        simulation), ``warnings`` (of the score templates), ``processes``, ``estimates``, ``regions``,
-        ``settings`` and ``versions``. What is not a finite number is ``None``.
+        ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved), ``coverage``,
+        ``events_per_chunk`` (median over the chunks of simulation), ``warnings`` (of the score templates),
+        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not a finite number is
+        ``None``.
     """
     simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
     plain: dict[str, Any] = _plain(
@@ -229,6 +230,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             "meaning": MEANING,
             "verdict": result.verdict.to_dict(),
             "fooling": [asdict(row) for row in result.fooling],
+            "shifts": [asdict(row) for row in result.shifts],
             "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
             "events_per_chunk": median_chunk(result.sums, simulation),
             "warnings": [asdict(warning) for warning in result.templates("score").warnings],
@@ -259,15 +261,15 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "score_edges": settings.score.edges,
         "working_point": settings.working_point,
         "objective": settings.objective,
+        "penalty": settings.penalty,
         "seed": settings.seed,
         "config": settings.config,
     }
 
 
 def _feature(feature: Feature) -> dict[str, Any]:
-    fields = ("name", "unit", "label", "frozen", "low", "high")
     missing = [str(value) if math.isnan(value) else value for value in feature.missing_values]
-    made = {name: getattr(feature, name) for name in fields}
+    made = {name: value for name, value in vars(feature).items() if name != "axis"}
     return {**made, "missing": missing, "edges": feature.axis.edges}
 
 

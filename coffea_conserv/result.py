@@ -32,7 +32,8 @@ from coffea_conserv.groups import (
     simulated,
 )
 from coffea_conserv.measures import correlation
-from coffea_conserv.merged import Group, fooling_rows, judge_merged
+from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.shifts import Shift
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.templates import LABEL, Templates, make_templates
 from coffea_conserv.verdict import Verdict
@@ -62,6 +63,8 @@ class Settings:
         Seed of the run.
     config
         Hash of the configuration, the same as that of the sums.
+    penalty
+        Price of moves.
     """
 
     features: tuple[Feature, ...]
@@ -72,6 +75,7 @@ class Settings:
     objective: str
     seed: int
     config: str
+    penalty: float = 0.0
 
     @property
     def quantities(self) -> tuple[Feature | Watched, ...]:
@@ -100,6 +104,8 @@ class Result:
         ``result.fooling_of("all simulation", "signal").ratio``.
     coverage
         What was processed, by dataset.
+    shifts
+        How far each feature moved, in the groups of the verdict.
     """
 
     sums: Sums = field(repr=False)
@@ -110,6 +116,7 @@ class Result:
     verdict: Verdict = field(repr=False)
     fooling: tuple[Fooling, ...] = field(repr=False)
     coverage: tuple[Coverage, ...]
+    shifts: tuple[Shift, ...] = field(repr=False)
 
     @property
     def simulation(self) -> tuple[str, ...]:
@@ -354,6 +361,7 @@ def make_result(
         judge_merged(sums, settings, groups, regions),
         fooling_rows(sums, sums_of, regions),
         coverage_of(sums, wanted),
+        shift_rows(sums, settings, groups, regions),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from coffea_conserv.errors import MergeError
 from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
 from coffea_conserv.folds import fold_index
 from coffea_conserv.measures import pair_sums
+from coffea_conserv.shifts import shift_sums
 
 __all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
 
@@ -60,6 +62,11 @@ class Sums:
         (dataset, region, variation) → array of :data:`COUNTS`.
     fooling
         (dataset, region, variation) → sums by block of events, shape (:data:`BLOCKS`, :data:`FOOLING`).
+    shifts
+        (dataset, region, variation) → :data:`coffea_conserv.shifts.PULLS` of features, shape (features, 2).
+    largest
+        (dataset, region, variation) → :data:`coffea_conserv.shifts.LARGEST` of the features, shape
+        (features, 2). Of two values that are added the larger one stays.
     chunks
         Dataset → chunk → array of events read and number of calls.
     real
@@ -72,6 +79,8 @@ class Sums:
     paired: Mapping[Key, Floats] = field(default_factory=dict)
     counts: Mapping[Key, Floats] = field(default_factory=dict)
     fooling: Mapping[Key, Floats] = field(default_factory=dict)
+    shifts: Mapping[Key, Floats] = field(default_factory=dict)
+    largest: Mapping[Key, Floats] = field(default_factory=dict)
     chunks: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     real: Mapping[str, int] = field(default_factory=dict)
 
@@ -84,21 +93,22 @@ class Sums:
                 "run both with the same features, budget, model and seed"
             )
             raise MergeError(msg)
-        names = ("hists", "moments", "paired", "counts", "fooling", "chunks", "real")
-        return Sums(
-            self.config, **{name: _merge(getattr(self, name), getattr(other, name)) for name in names}
-        )
+        names = ("hists", "moments", "paired", "counts", "fooling", "shifts", "chunks", "real")
+        merged = {name: _merge(getattr(self, name), getattr(other, name)) for name in names}
+        return Sums(self.config, **merged, largest=_merge(self.largest, other.largest, np.maximum))
 
 
-def _merge(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> dict[Any, Any]:
+def _merge(
+    left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any] = operator.add
+) -> dict[Any, Any]:
     merged = dict(left)
     for key, value in right.items():
         if key not in merged:
             merged[key] = value
         elif isinstance(value, Mapping):
-            merged[key] = _merge(merged[key], value)
+            merged[key] = _merge(merged[key], value, join)
         else:
-            merged[key] = merged[key] + value
+            merged[key] = join(merged[key], value)
     return merged
 
 
@@ -156,7 +166,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
     score
         Axis of the score.
     """
-    moments, paired, counts, fooling = {}, {}, {}, {}
+    moments, paired, counts, fooling, shifts, largest = {}, {}, {}, {}, {}, {}
     scores = sample.values["nominal"].get("score")
     block = _blocks(sample, quantities)
     for variation, values in sample.values.items():
@@ -167,6 +177,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
             counts[key] = _counts(sample, variation, mask)
             if variation == "nominal" or scores is None:
                 continue
+            shifts[key], largest[key] = _shifts(sample, quantities, variation, mask)
             paired[key] = _paired(score_axis(score), scores[mask], values["score"][mask], sample.weight[mask])
             fooling[key] = _fooling(sample, (scores, values["score"]), (variation, mask), block)
     return Sums(
@@ -176,6 +187,8 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
         paired,
         counts,
         fooling,
+        shifts,
+        largest,
         {sample.dataset: {sample.chunk: np.array([sample.events, 1.0])}},
         {sample.dataset: int(sample.real)},
     )
@@ -249,6 +262,16 @@ def _fooling(
     )
     sums = [np.bincount(block[mask], column, minlength=BLOCKS) for column in columns]
     return np.stack(sums, axis=1).astype(np.float64)
+
+
+def _shifts(
+    sample: Sample, quantities: tuple[Feature | Watched, ...], variation: str, mask: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """How far the values of the features moved: sums, and the largest of them."""
+    features = [quantity for quantity in quantities if isinstance(quantity, Feature)]
+    pair = sample.values["nominal"], sample.values[variation]
+    columns = [tuple(np.asarray(values[f.name])[mask] for values in pair) for f in features]
+    return shift_sums(features, [(before, after) for before, after in columns], sample.weight[mask])
 
 
 def _histograms(

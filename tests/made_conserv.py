@@ -101,7 +101,7 @@ def contents(sums):
                     if cell["variance"].any():
                         key = ("hist", name, dataset, region, variation)
                         found[key] = np.stack([cell["value"], cell["variance"]])
-    for part in ("moments", "paired", "counts", "fooling"):
+    for part in ("moments", "paired", "counts", "fooling", "shifts", "largest"):
         found |= {(part, *key): value for key, value in getattr(sums, part).items() if value.any()}
     return found
 

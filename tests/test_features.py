@@ -15,13 +15,13 @@ from coffea_conserv.features import (
     Feature,
     Watched,
     check_features,
-    feature_matrix,
     fillable,
     flow_index,
     make_watched,
     present,
     scale,
 )
+from coffea_conserv.matrix import feature_matrix
 
 AXIS = hist.axis.Regular(10, 0, 1)
 AXES = {

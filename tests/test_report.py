@@ -199,6 +199,7 @@ def test_json_reads_back_equal():
         "meaning",
         "verdict",
         "fooling",
+        "shifts",
         "coverage",
         "events_per_chunk",
         "warnings",

@@ -16,7 +16,7 @@ from coffea_conserv.errors import MergeError
 from coffea_conserv.measures import correlation
 from coffea_conserv.sums import BLOCKS, COUNTS, FOOLING, Sums, score_axis
 
-NAMES = ("moments", "paired", "counts", "fooling")
+NAMES = ("moments", "paired", "counts", "fooling", "shifts", "largest")
 
 
 def assert_same(left, right, rtol=1e-12):
