@@ -221,8 +221,8 @@ def to_dict(result: Result) -> dict[str, Any]:
     dict
         ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved), ``coverage``,
         ``events_per_chunk`` (median over the chunks of simulation), ``warnings`` (of the score templates),
-        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not a finite number is
-        ``None``.
+        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not a finite number
+        is ``None``.
     """
     simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
     plain: dict[str, Any] = _plain(
