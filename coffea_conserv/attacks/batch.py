@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.network import Network, one_thread
+from coffea_conserv.attacks.network import BUFFER, Network, one_thread
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
@@ -315,4 +315,4 @@ def below_one(score: Tensor) -> Tensor:
 def network_of(batch: Batch, models: Sequence[Any], device: torch.device) -> Network:
     """Models routed by the folds of the events."""
     fold = None if batch.fold is None else torch.as_tensor(np.array(batch.fold), device=device)
-    return Network(tuple(models), fold)
+    return Network(tuple(models), fold, BUFFER[device.type])

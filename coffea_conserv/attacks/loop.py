@@ -112,9 +112,9 @@ def _better(problem: Problem, state: Iterate, best: Best) -> Best:
     inside = (used(problem.limits, state.totals) <= 1.0).all(1)
     value = _value(problem, state)
     better = inside & (value > best.value)
-    if not bool(better.any()):
+    known = state.x.device.type == "cpu"  # to ask a GPU would be to wait for it
+    if known and not bool(better.any()):
         return best
-    x = state.x  # nothing is copied where there is one group
-    if not bool(better.all()):
-        x = torch.where(better[problem.group][:, None], state.x, best.x)
+    same = known and bool(better.all())
+    x = state.x if same else torch.where(better[problem.group][:, None], state.x, best.x)
     return Best(x, torch.where(better, value, best.value), torch.where(better, state.step, best.found))

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 __all__ = ("Network", "check_network", "one_thread")
 
+BUFFER = {"cpu": 16_384, "cuda": 2**18}
+"""Events that are evaluated at a time: they stay in the cache of a core, and keep a GPU busy."""
+
 _REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch._dynamo.exc.Unsupported)
 """What modules and exported programs raise for inputs that they cannot take."""
 
@@ -37,7 +40,7 @@ class Network:
 
     models: tuple[Callable[[Tensor], Tensor], ...]
     fold: Tensor | None
-    batch: int = 16384
+    batch: int = BUFFER["cpu"]
 
     def __call__(self, x: Tensor, event: Tensor) -> Tensor:
         """Give logits of candidates, shape (candidates,).

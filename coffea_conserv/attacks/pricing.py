@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import BAND, Limits, Prices, Totals, correlations, variances
-from coffea_conserv.attacks.state import Offers
+from coffea_conserv.attacks.state import Offers, picked
 
 __all__ = ("Quote", "add", "fits", "quote")
 
@@ -175,8 +175,8 @@ def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
     exact
         Whether sums of single features stay.
     """
-    which = made.nonzero(as_tuple=True)
-    weight, z = offers.weight[which], offers.z[which].double()
+    which = picked(made)
+    weight, z = offers.weight[which] * made[which], offers.z[which].double()
     there = None if exact or offers.there is None else offers.there[which].double()
     sums = [torch.zeros_like(totals.cross).view(-1, z.shape[1]) for _ in range(1 if exact else 3)]
     for member in range(offers.members):
@@ -193,15 +193,15 @@ def add(totals: Totals, offers: Offers, made: Tensor, *, exact: bool) -> Totals:
     first, second = totals.first, totals.second
     if others:
         first, second = first + others[0], second + others[1]
-    content = _refilled(totals.content, offers, which)
+    content = _refilled(totals.content, offers, which, weight)
     return Totals(first, second, totals.cross + cross + cross.transpose(1, 2), content)
 
 
-def _refilled(content: Tensor, offers: Offers, which: tuple[Tensor, ...]) -> Tensor:
-    """Contents of the bins after changes."""
+def _refilled(content: Tensor, offers: Offers, which: tuple[Tensor, ...], weight: Tensor) -> Tensor:
+    """Contents of the bins after changes of events of given weight."""
     if not offers.cells.shape[-1]:
         return content
-    filled, weight = content.clone(), offers.weight[which][:, None]
+    filled, weight = content.clone(), weight[:, None]
     for cells, sign in ((offers.cells, -1.0), (offers.moved, 1.0)):
         place = _place(content, offers, cells)[which]
         filled.view(-1).index_add_(0, place.reshape(-1), (sign * weight).expand(place.shape).reshape(-1))
@@ -231,15 +231,15 @@ def fits(limits: Limits, totals: Totals, offers: Offers, copies: Tensor) -> Tens
 
 def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member: int) -> Tensor:
     """The same for the marginal of one of the features."""
-    which = copies.nonzero(as_tuple=True)
-    q = offers.tables[which[1], member]
-    weight, group = offers.weight[which], offers.group[which[1]]
+    which = picked(copies)
+    asked, q = copies[which], offers.tables[which[1], member]
+    weight, group = offers.weight[which] * asked, offers.group[which[1]]
     base = (group * len(limits.kind) + q) * limits.reference.shape[-1]
     room = (1 - 1e-6) * limits.table[..., None] * limits.reference
     deviation = totals.content - limits.reference
     old, new = (base + cells[..., member][which] for cells in (offers.cells, offers.moved))
     leaving = _cumulative(old, weight)
-    last = (leaving > totals.content.view(-1)[old] - 1e-6) & (old != new)
+    last = asked & (leaving > totals.content.view(-1)[old] - 1e-6) & (old != new)
     empty = torch.where(totals.content < 1e-6, limits.reference, 0.0)[..., :-1].sum(-1)
     forgiven = (_EMPTY * limits.table**2 * limits.sizes()[..., 0] - empty).view(-1)
     at = group * len(limits.kind) + q
@@ -248,7 +248,7 @@ def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member:
     out = leaving <= (room + deviation).view(-1)[old]
     into = _cumulative(new, weight) <= (room - deviation).view(-1)[new]
     kept = copies.clone()
-    kept[which] = torch.where(limits.kind[q] == BAND, out & into, ~lost) | (old == new)
+    kept[which] = asked & (torch.where(limits.kind[q] == BAND, out & into, ~lost) | (old == new))
     return kept
 
 

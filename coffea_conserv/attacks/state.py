@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import Prices, Totals
 
-__all__ = ("Answers", "Offers", "Pairs", "State")
+__all__ = ("Answers", "Offers", "Pairs", "State", "picked")
 
 
 @dataclass(frozen=True)
@@ -143,3 +144,25 @@ class Offers:
     def members(self) -> int:
         """Largest number of features that move together."""
         return self.pairs.feature.shape[1]
+
+
+def picked(mask: Tensor) -> tuple[Tensor, ...]:
+    """Indices of all that may be true in a mask.
+
+    On a GPU these are all there are, because counting would stop the host until the device has done its work:
+    what is done with them must be nothing where the mask is false.
+
+    Parameters
+    ----------
+    mask
+        Of any shape.
+
+    Returns
+    -------
+    tuple
+        One index per dimension.
+    """
+    if mask.device.type == "cpu":
+        return mask.nonzero(as_tuple=True)
+    every = torch.arange(mask.numel(), device=mask.device)
+    return torch.unravel_index(every, mask.shape)

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import Prices, Room, Totals, penalty, used
+from coffea_conserv.attacks.network import BUFFER
 from coffea_conserv.attacks.pairing import Pairing
 from coffea_conserv.attacks.pricing import Quote, add, fits, quote
 from coffea_conserv.attacks.problem import Problem, standard
-from coffea_conserv.attacks.state import Answers, Offers, Pairs, State
+from coffea_conserv.attacks.state import Answers, Offers, Pairs, State, picked
 
 __all__ = ("Run", "Transport")
 
@@ -35,9 +36,6 @@ _TRIALS = 3
 
 _HARDER, _SOFTER = 300.0, 0.02
 """By what the stiffness of a limit changes in the end if it was broken all the time, or kept."""
-
-_BUFFER, _BUFFER_GPU = 16_384, 2**18
-"""Candidates that are made at a time: they stay in the cache of a core, and keep a GPU busy."""
 
 _LARGE = 20_000
 """Events of a group from which on the noise of random changes is small against the usual limits."""
@@ -117,7 +115,7 @@ class Run:
     def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:
         self.problem, self.settings, self.limits = problem, settings, problem.limits
         self.pairing = Pairing(problem, seed)
-        self.buffer = settings.buffer or (_BUFFER if problem.x.device.type == "cpu" else _BUFFER_GPU)
+        self.buffer = settings.buffer or BUFFER[problem.x.device.type]
         self.room = Room(problem.limits, settings.full, settings.edge)
         few = (_LARGE / problem.limits.events).clamp(min=1).sqrt()
         self.stiffness = settings.stiffness * few[:, None].expand(-1, 2)
@@ -229,15 +227,17 @@ class Run:
         linear, rank, size = self._mean(offers, net), None, None
         best, value, kept = at, torch.zeros_like(at.penalty), torch.zeros_like(chosen)
         some, part = chosen, torch.ones_like(at.penalty)
+        waiting = torch.ones_like(value, dtype=torch.bool)
         for _ in range(_TRIALS):
             after = self._at(state, add(at.totals, offers, some, exact=self.problem.exact))
             true = self._mean(offers, torch.where(some, offers.gain, 0.0).sum(0)) - (
                 after.penalty - at.penalty
             )
-            better = true > value
+            better = waiting & (true > value)
             value, best = torch.where(better, true, value), after.where(better, best)
             kept = torch.where(better[offers.group], some, kept)
-            if bool((better | (linear <= 0)).all()):
+            waiting = waiting & ~better & (linear > 0)
+            if waiting.device.type == "cpu" and not bool(waiting.any()):  # a GPU need not be waited for
                 break
             if rank is None or size is None:
                 rank, size = _ranked(net, chosen.any(0), offers.group, len(part))
@@ -295,8 +295,11 @@ def _mixed(before: Prices, now: Prices, share: float) -> Prices:
 def _write(moved: tuple[Tensor, ...], offers: Offers, made: Tensor) -> None:
     """Write the changes that are made into features, standardised features, logits and bins, in place."""
     x, z, logit, cells = moved
-    which = made.nonzero(as_tuple=True)
-    event = offers.pairs.event[which]
+    which = picked(made)
+    event, real = offers.pairs.event[which], made[which]
     at = event[:, None], offers.pairs.feature[which[1]]
-    x[at], z[at], logit[event] = offers.x[which], offers.new[which], offers.logit[which]
-    cells[event[:, None], offers.tables[which[1]]] = offers.moved[which]
+    x[at] = torch.where(real[:, None], offers.x[which], x[at])
+    z[at] = torch.where(real[:, None], offers.new[which], z[at])
+    logit[event] = torch.where(real, offers.logit[which], logit[event])
+    tables = event[:, None], offers.tables[which[1]]
+    cells[tables] = torch.where(real[:, None], offers.moved[which], cells[tables])
