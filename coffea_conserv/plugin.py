@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.api import (
     OBJECTIVES,
     check_choice,
-    check_penalty,
+    check_moves,
     check_settings,
     check_working_point,
     named_solver,
@@ -148,7 +148,7 @@ class Conserv:
         put(self, "features", features)
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", named_solver(self.solver))
-        check_penalty(self.penalty, features, named_solver(self.solver))
+        check_moves(self.penalty, features, named_solver(self.solver))
         self.budget.check_features([feature.name for feature in features if not feature.frozen])
         examples = _examples(features)
         check_functions(self._task(), torch.from_numpy(examples))

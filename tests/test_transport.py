@@ -331,3 +331,46 @@ def test_shares_that_the_solver_sees_are_those_of_the_judge():
     expected = [judged["correlation"], *(judged[f"marginal {f.name}"] for f in task.features[:4])]
     expected.append(judged["watched r"])
     assert shares == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", BUDGETS)
+def test_not_waiting_for_a_gpu_changes_nothing(kind, monkeypatch):
+    """A GPU looks at all pairs where a CPU looks at those that change: the answer is the same."""
+    _, problem = made_problem(made_batch(500, weights="two"), made_task(BUDGETS[kind]))
+
+    def ended():
+        run = Transport(steps=12).bind(problem, 1)
+        state = run.init()
+        while not run.done(state):
+            state = run.step(state)
+        return state
+
+    def every(mask):
+        return torch.unravel_index(torch.arange(mask.numel()), mask.shape)
+
+    expected = ended()
+    for module in ("pricing", "transport"):
+        monkeypatch.setattr(f"coffea_conserv.attacks.{module}.picked", every)
+    found = ended()
+    assert torch.equal(found.x, expected.x)
+    assert torch.equal(found.cells, expected.cells)
+    torch.testing.assert_close(found.totals.content, expected.totals.content)
+
+
+def test_a_group_that_is_late_gets_further_steps():
+    """Too few steps end outside; some on top bring the group back, and no more are made than that takes."""
+    task = made_task(Budget(rms=0.0, correlation=0.0005, watch=0.5), objective="cross")
+    _, problem = made_problem(made_batch(2000, groups=1), task)
+    found = {}
+    for overtime in (0.0, 5.0):
+        solver = Transport(steps=6, overtime=overtime)
+        run = solver.bind(problem, 1)
+        state = run.init()
+        while not run.done(state):
+            state = run.step(state)
+        found[overtime] = state.step, bool(state.landed.all()), float(solve(problem, solver, 1).found.min())
+    assert found[0.0] == (6, False, 0.0)
+    steps, landed, best = found[5.0]
+    assert 6 < steps < 36
+    assert landed
+    assert best > 0

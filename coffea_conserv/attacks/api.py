@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
+from coffea_conserv.attacks.candidates import check_single
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups, measure_shifts
 from coffea_conserv.attacks.loop import Solver
@@ -35,8 +36,8 @@ __all__ = (
     "Ready",
     "attack",
     "check_choice",
+    "check_moves",
     "check_options",
-    "check_penalty",
     "check_settings",
     "check_working_point",
     "named_solver",
@@ -315,7 +316,7 @@ def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, 
     check_choice("target", asked.target, TARGETS)
     check_working_point(asked.working_point)
     check_settings(asked.budget, asked.seed, asked.device)
-    check_penalty(asked.penalty, features, named_solver(asked.solver))
+    check_moves(asked.penalty, features, named_solver(asked.solver))
     asked.budget.check_features([feature.name for feature in features if not feature.frozen])
     return features, named_solver(asked.solver)
 
@@ -347,12 +348,14 @@ def check_settings(budget: Any, seed: Any, device: Any) -> None:
         raise ConfigurationError(msg)
 
 
-def check_penalty(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
-    """Raise unless a price on moves is a number, has a meaning, and the solver knows of prices."""
+def check_moves(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
+    """Raise unless the solver can move the features, and a price on moves is a number with a meaning."""
     number = isinstance(penalty, Real) and not isinstance(penalty, bool)
     if not (number and math.isfinite(penalty) and penalty >= 0):
         msg = f"penalty={penalty!r} must be a finite number from 0, the price of a move by one resolution"
         raise ConfigurationError(msg)
+    if isinstance(solver, Search):
+        check_single(features)
     if penalty > 0 and isinstance(solver, Search):
         msg = f"penalty={penalty}: search does not weigh moves; use solver='transport', or max_shift="
         raise ConfigurationError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.problem import Problem
+from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, flow_index, present
 from coffea_conserv.shifts import allowed, within
 
-__all__ = ("Column",)
+__all__ = ("Column", "check_single")
 
 Floats = NDArray[np.float64]
 Changes = Callable[[Floats, Floats], Floats]
@@ -116,3 +117,14 @@ class Column:
     def bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Bins of the axis itself, of the shape of the values."""
         return flow_index(self.feature.axis, values.reshape(-1)).reshape(values.shape)
+
+
+def check_single(features: Sequence[Feature]) -> None:
+    """Raise if features move together: new values are made for one feature at a time."""
+    names = [feature.name for feature in features if feature.moves_with is not None]
+    if names:
+        msg = (
+            f"solver 'search' makes new values feature by feature and cannot keep {', '.join(names)} with "
+            "what moves_with= names; use 'transport', or freeze both"
+        )
+        raise ConfigurationError(msg)

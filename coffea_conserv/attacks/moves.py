@@ -125,7 +125,8 @@ def shuffled(problem: Problem, tries: int, seed: int) -> Tensor:
         pairs = _pairs(problem, short.nonzero()[:, 0], generator)
         if not pairs.shape[1]:
             break
-        mask = _subsets(problem.free[pairs[0]], generator) & _near_enough(problem, x[pairs].flip(0), pairs)
+        mask = _subsets(problem.free[pairs[0]], generator)[:, problem.block[:, 0]]
+        mask = mask & _near_enough(problem, x[pairs].flip(0), pairs)[:, problem.block].all(2)
         candidates = torch.where(mask, x[pairs].flip(0), x[pairs])
         logit = problem.logit(candidates.flatten(0, 1), pairs.flatten())
         fine = _fine(problem, candidates.flatten(0, 1), logit, pairs.flatten()).view(2, -1)

@@ -195,14 +195,16 @@ class Run:
         at = event[..., None], pairs.feature.expand(2, -1, -1)
         old, z = state.z[at], state.z[event]
         new = old.flip(0)
+        tables = problem.locate.tables(pairs.feature)
+        cells = state.cells[event[..., None], tables.expand(2, -1, -1)]
+        kinds = cells.shape[-1] - answers.derived.shape[-1]
+        own = cells[..., :kinds].flip(0)
         if pairs.feature.shape[1] > 1:
             z.scatter_(2, at[1], (old + new) / 2)
             again = pairs.feature == pairs.feature[:, :1]
-            again[:, 0] = False
+            again[:, 0] = False  # a feature that is only repeated does not change a second time
             old = torch.where(again, new, old)
-        tables = problem.locate.tables(pairs.feature)
-        cells = state.cells[event[..., None], tables.expand(2, -1, -1)]
-        own = cells[..., : cells.shape[-1] - answers.derived.shape[-1]].flip(0)
+            cells[..., :kinds] = torch.where(again[:, :kinds], own, cells[..., :kinds])
         return Offers(
             pairs=pairs,
             group=problem.group[event[0]],
