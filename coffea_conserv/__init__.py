@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.baselines import compare as compare
     from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
     from coffea_conserv.attacks.model import Model as Model
+    from coffea_conserv.bands import Band as Band
     from coffea_conserv.budget import Budget as Budget
+    from coffea_conserv.budget import Chi2 as Chi2
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
     from coffea_conserv.errors import ConservError as ConservError
     from coffea_conserv.errors import InputError as InputError
@@ -33,7 +35,9 @@ __version__ = "0.1.0"
 # needs a histogram does not wait for torch.
 _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
+    "Band": "coffea_conserv.bands",
     "Budget": "coffea_conserv.budget",
+    "Chi2": "coffea_conserv.budget",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "Estimate": "coffea_conserv.result",

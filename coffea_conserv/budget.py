@@ -3,35 +3,99 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.bands import Band
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.measures import RMS_PER_JSD
 
-__all__ = ("Budget",)
+__all__ = ("Band", "Budget", "Chi2")
 
 _MARGINAL = ("rms", "band", "jsd")
+
+
+class _Declared(Protocol):
+    """What is asked of a feature."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def axis(self) -> Any: ...
+
+    @property
+    def frozen(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Chi2:
+    """Largest χ² of a marginal in a test with a declared number of events.
+
+    Parameters
+    ----------
+    limit
+        Largest n Σ (q − p)² / p over bins with nominal content, p and q normalised, above 0.
+    events
+        n: effective number of events of the sample in which the test is made, above 0.
+
+    Notes
+    -----
+    With a number of events of its own the limit is the size of an effect, which does not grow with the
+    sample: it is an r.m.s. deviation of √(limit / n), and merged chunks keep it.
+
+    Examples
+    --------
+    >>> Chi2(20.0, events=50_000).rms
+    0.02
+    """
+
+    limit: float
+    events: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("events", self.events)):
+            if not 0 < _number(value) < math.inf:
+                msg = f"Chi2(): {name}={value!r} must be a finite number above 0"
+                raise ConfigurationError(msg)
+
+    @property
+    def rms(self) -> float:
+        """The limit as an r.m.s. relative deviation of the bins."""
+        return math.sqrt(self.limit / self.events)
 
 
 @dataclass(frozen=True)
 class Budget:
     """Limits that the attacked sample keeps in every dataset and region.
 
-    Exactly one of ``rms``, ``band`` and ``jsd`` limits the marginals.
+    Exactly one of ``rms``, ``band`` and ``jsd`` limits the marginals; ``ks`` and ``chi2`` limit them further.
 
     Parameters
     ----------
     rms
         Largest r.m.s. relative deviation of the bins of a marginal, weighted by their content: 0.05 is 5 %.
     band
-        Largest relative deviation of any bin: one number, or a dict feature → number.
+        Largest relative deviation of any bin: one number, a :class:`Band` of limits by bin and side, or a
+        dict feature → number or band.
     jsd
         Largest Jensen–Shannon distance (base 2) of a marginal. About rms / 2.355.
+    ks
+        Largest difference of the cumulative distributions of a marginal over its bins, flow bins included,
+        above 0. Of periodic features, which have no beginning, that of Kuiper: the largest difference of the
+        content of any arc. Categories have no order and no such limit.
+    chi2
+        Largest χ² of a marginal at a declared number of events, :class:`Chi2`. Infinite, as ``rms``, where a
+        bin fills that is empty nominally; bins with a negative nominal sum of weights are left out.
     correlation
         Largest ‖R′ − R‖ / ‖R‖ (Frobenius) of the weighted Pearson matrices of the features.
+    correlation_element
+        Largest |R′_jk − R_jk| of any pair of features.
     watch
         Limit of watched quantities, as an r.m.s. relative deviation; judged as a Jensen–Shannon distance,
         which is finite where an empty bin fills.
@@ -45,7 +109,7 @@ class Budget:
 
     Examples
     --------
-    >>> Budget(rms=0.05).kind
+    >>> Budget(rms=0.05, ks=0.01, chi2=Chi2(20.0, events=50_000)).kind
     'rms'
     >>> Budget(rms=0.05, jsd=0.02)
     Traceback (most recent call last):
@@ -54,9 +118,12 @@ class Budget:
     """
 
     rms: float | None = None
-    band: float | Mapping[str, float] | None = None
+    band: float | Band | Mapping[str, float | Band] | None = None
     jsd: float | None = None
+    ks: float | None = None
+    chi2: Chi2 | None = None
     correlation: float = 0.006
+    correlation_element: float | None = None
     watch: float = 0.05
     move: float | None = None
 
@@ -69,15 +136,28 @@ class Budget:
             named = ", ".join(f"{name}={getattr(self, name)}" for name in given) or "none"
             msg = f"give exactly one of rms=, band=, jsd=, got {named}"
             raise ConfigurationError(msg)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "band" and isinstance(value, Mapping):
-                for feature, part in value.items():
-                    _check_limit(f"band[{feature!r}]", part)
-            elif value is not None or field.default is not None:
-                _check_limit(field.name, value)
-        if isinstance(self.band, Mapping) and not self.band:
-            msg = "band={} limits no feature; give one number, or a dict feature → number"
+        for name in ("rms", "jsd", "ks", "correlation_element"):
+            if getattr(self, name) is not None:
+                _check_limit(name, getattr(self, name))
+        for name in ("correlation", "watch"):
+            _check_limit(name, getattr(self, name))
+        self._check_band()
+        if self.ks is not None and not self.ks > 0:
+            msg = "ks=0 would keep marginals as they are, which is rms=0; give a number above 0"
+            raise ConfigurationError(msg)
+        if not (self.chi2 is None or isinstance(self.chi2, Chi2)):
+            msg = (
+                f"chi2={self.chi2!r} must be Chi2(limit, events=…): a χ² means nothing without a sample size"
+            )
+            raise ConfigurationError(msg)
+
+    def _check_band(self) -> None:
+        parts = self.band if isinstance(self.band, Mapping) else {"": self.band}
+        for feature, part in parts.items():
+            if part is not None and not isinstance(part, Band):
+                _check_limit(f"band[{feature!r}]" if feature else "band", part)
+        if not parts:
+            msg = "band={} limits no feature; give one number, or a dict feature → number or Band"
             raise ConfigurationError(msg)
 
     @property
@@ -91,34 +171,75 @@ class Budget:
         return self.move == 0
 
     def marginal(self, feature: str) -> float:
-        """Limit of the marginal of one feature, in the measure :attr:`kind`."""
-        value = getattr(self, self.kind)
-        if isinstance(value, Mapping):
-            if feature not in value:
-                msg = f"band= has no entry for feature {feature!r}; it has {', '.join(sorted(value))}"
-                raise ConfigurationError(msg)
-            value = value[feature]
-        return float(value or 0.0)
+        """Limit of the marginal of one feature, in the measure :attr:`kind`; the largest one of a band."""
+        value = self._given(feature)
+        return value.largest if isinstance(value, Band) else float(value or 0.0)
 
-    def check_features(self, names: Collection[str]) -> None:
-        """Raise unless the limits of single features name features, all that may move.
+    def sides(self, feature: str, axis: Any) -> NDArray[np.float64] | None:
+        """Limits of the bins of one feature, down and up, shape (2, bins); ``None`` for a single number."""
+        value = self._given(feature)
+        return value.over(feature, axis) if isinstance(value, Band) else None
+
+    def _given(self, feature: str) -> float | Band | None:
+        value: float | Band | Mapping[str, float | Band] | None = getattr(self, self.kind)
+        if not isinstance(value, Mapping):
+            return value
+        if feature not in value:
+            msg = f"band= has no entry for feature {feature!r}; it has {', '.join(sorted(value))}"
+            raise ConfigurationError(msg)
+        return value[feature]
+
+    def limits(self, feature: _Declared) -> bool:
+        """Whether there is a limit for the marginal of a feature: a frozen one needs none."""
+        return not (feature.frozen and isinstance(self.band, Mapping) and feature.name not in self.band)
+
+    def check_features(self, features: Collection[_Declared]) -> None:
+        """Raise unless the limits of single features name features, all that may move, and fit their bins.
 
         Parameters
         ----------
-        names
+        features
             Features that may move.
         """
-        if not isinstance(self.band, Mapping) or self.frozen:
+        if self.frozen or self.band is None:
             return
-        for name in names:
-            self.marginal(name)
-        unknown = sorted(set(self.band) - set(names))
+        names = [feature.name for feature in features]
+        for feature in features:
+            self.sides(feature.name, feature.axis)
+        unknown = sorted(set(self.band) - set(names)) if isinstance(self.band, Mapping) else []
         if unknown:
             msg = (
                 f"band= has entries for {', '.join(unknown)}, which are no features that may move; "
                 f"those are {', '.join(names)}"
             )
             raise ConfigurationError(msg)
+
+    def contains(self, other: Budget, features: Sequence[_Declared]) -> bool:
+        """Whether everything that another budget allows is allowed here too, for features that may move.
+
+        Examples
+        --------
+        >>> Budget(rms=0.1, ks=0.02).contains(Budget(rms=0.1), [])
+        False
+        """
+        if other.frozen:
+            return True
+        if self.frozen or self.kind != other.kind:
+            return False
+        names = ("ks", "correlation", "correlation_element", "watch")
+        pairs = [(other._free(name), self._free(name)) for name in names]
+        pairs.append((other.chi2.rms if other.chi2 else math.inf, self.chi2.rms if self.chi2 else math.inf))
+        if not all(small <= large for small, large in pairs):
+            return False
+        return all(bool(np.all(other._by_bin(f) <= self._by_bin(f))) for f in features)
+
+    def _free(self, name: str) -> float:
+        value = getattr(self, name)
+        return math.inf if value is None else float(value)
+
+    def _by_bin(self, feature: _Declared) -> NDArray[np.float64]:
+        sides = self.sides(feature.name, feature.axis)
+        return np.array(self.marginal(feature.name)) if sides is None else sides
 
     @property
     def watch_distance(self) -> float:
@@ -129,20 +250,45 @@ class Budget:
         """Say in the analyst's terms what the limits mean."""
         if self.frozen:
             return "no event may move"
+        element = (
+            ""
+            if self.correlation_element is None
+            else f", no element by more than {self.correlation_element:g}"
+        )
+        rest = (
+            f"correlation matrix within {self.correlation:g}{element}; watched within {self.watch:.1%} r.m.s."
+        )
+        return "; ".join([self._marginals(), *self._further(), rest])
+
+    def _marginals(self) -> str:
         value = getattr(self, self.kind)
         if isinstance(value, Mapping):
-            marginal = f"bins within {min(value.values()):.1%} … {max(value.values()):.1%} by feature"
-        elif not value:
-            marginal = "marginals exactly as nominal (a tenth of the statistical floor where weights vary)"
-        elif self.kind == "jsd":
-            marginal = f"Jensen-Shannon distance ≤ {value:g}, about {value * RMS_PER_JSD:.1%} r.m.s. per bin"
-        else:
-            measure = "r.m.s. of the bins" if self.kind == "rms" else "every bin"
-            marginal = (
-                f"{measure} within {value:.1%} (Jensen-Shannon distance about {value / RMS_PER_JSD:.4f})"
+            low, high = (pick(self.marginal(name) for name in value) for pick in (min, max))
+            sides = (
+                ", by bin and side where declared" if any(isinstance(v, Band) for v in value.values()) else ""
             )
-        rest = f"correlation matrix within {self.correlation:g}; watched within {self.watch:.1%} r.m.s."
-        return f"{marginal}; {rest}"
+            return f"bins within {low:.1%} … {high:.1%} by feature{sides}"
+        if isinstance(value, Band):
+            return f"every bin within −{np.max(value.low):.1%} … +{np.max(value.high):.1%} at most"
+        if not value:
+            return "marginals exactly as nominal (a tenth of the statistical floor where weights vary)"
+        if self.kind == "jsd":
+            return f"Jensen-Shannon distance ≤ {value:g}, about {value * RMS_PER_JSD:.1%} r.m.s. per bin"
+        measure = "r.m.s. of the bins" if self.kind == "rms" else "every bin"
+        return f"{measure} within {value:.1%} (Jensen-Shannon distance about {value / RMS_PER_JSD:.4f})"
+
+    def _further(self) -> list[str]:
+        found = []
+        if self.ks is not None:
+            found.append(f"cumulative distributions within {self.ks:.2%}")
+        if self.chi2 is not None:
+            limit, events = self.chi2.limit, self.chi2.events
+            found.append(f"χ² ≤ {limit:g} at {events:,.0f} events, {self.chi2.rms:.1%} r.m.s. of the bins")
+        return found
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
 
 
 def _check_limit(name: str, value: Any) -> None:
@@ -150,6 +296,6 @@ def _check_limit(name: str, value: Any) -> None:
     if not (number >= 0 and math.isfinite(number)):
         msg = f"{name}={value} must be a finite number ≥ 0"
         raise ConfigurationError(msg)
-    if number > 1 and name not in ("correlation", "watch"):
+    if number > 1 and name not in ("correlation", "correlation_element", "watch"):
         msg = f"{name}={value} is a fraction, so that 5 % is 0.05; jsd=1 leaves marginals free"
         raise ConfigurationError(msg)

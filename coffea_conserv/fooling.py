@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.groups import counts_of
 from coffea_conserv.sums import BLOCKS, FOOLING, Sums
 
@@ -212,7 +213,7 @@ def seed_spread(results: Sequence[Result]) -> tuple[SeedSpread, ...]:
 def _check_seeds(results: Sequence[Result]) -> None:
     seeds = [result.settings.seed for result in results]
     settings = {
-        (r.budget.meaning(), r.objective, r.working_point, r.penalty, tuple(q.name for q in r.quantities))
+        (fingerprint(r.budget), r.objective, r.working_point, r.penalty, tuple(q.name for q in r.quantities))
         for r in (result.settings for result in results)
     }
     groups = {tuple((f.name, f.level, f.region, f.variation) for f in result.fooling) for result in results}

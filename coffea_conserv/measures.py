@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 __all__ = (
     "RMS_PER_JSD",
     "band_deviation",
+    "band_share",
+    "bin_floor",
+    "chi2",
     "correlation",
+    "correlation_change",
     "correlation_shift",
     "effective_events",
     "js_distance",
     "jsd_floor",
+    "ks_distance",
     "pair_sums",
     "rms_deviation",
 )
@@ -98,6 +103,71 @@ def band_deviation(nominal: Floats, attacked: Floats) -> float:
     return value if value >= _ZERO else 0.0
 
 
+def band_share(nominal: Floats, attacked: Floats, sides: Floats) -> float:
+    """Largest share of its own limit that a bin uses; infinite if an empty one fills or one of limit 0 moves.
+
+    Parameters
+    ----------
+    nominal, attacked
+        Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
+    sides
+        Largest relative deviation of each bin, down and up, shape (2, bins).
+    """
+    p, q = _normalised(nominal, attacked)
+    if np.any((p == 0) & (q > 0)):
+        return math.inf
+    ratio = np.divide(q - p, p, out=np.zeros_like(p), where=p > 0)
+    moved = np.abs(ratio) >= _ZERO
+    limit = np.where(ratio < 0, sides[0], sides[1])
+    if np.any(moved & (limit == 0)):
+        return math.inf
+    share = np.divide(np.abs(ratio), limit, out=np.zeros_like(p), where=moved)
+    return float(share.max(initial=0.0))
+
+
+def ks_distance(nominal: Floats, attacked: Floats, *, circular: bool = False) -> float:
+    """Largest difference of two cumulative distributions, over the edges of bins.
+
+    Parameters
+    ----------
+    nominal, attacked
+        Sums of weights per bin in their order, shape (bins,); negative ones as in :func:`js_distance`.
+    circular
+        Whether the bins go round a circle, which has no beginning: then the largest difference of the content
+        of any arc (N. H. Kuiper, Proc. K. Ned. Akad. Wet. A 63 (1960) 38).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> before, after = np.array([2.0, 1, 1, 0]), np.array([0.0, 1, 1, 2])
+    >>> ks_distance(before, after), ks_distance(np.roll(before, 1), np.roll(after, 1), circular=True)
+    (0.5, 0.5)
+    """
+    p, q = _normalised(nominal, attacked)
+    steps = np.cumsum(q - p)
+    if circular:
+        value = float(steps.max(initial=0.0) - steps.min(initial=0.0))
+    else:
+        value = float(np.abs(steps).max(initial=0.0))
+    return value if value >= _ZERO else 0.0
+
+
+def chi2(nominal: Floats, attacked: Floats, events: float) -> float:
+    """χ² = n Σ_b (q_b − p_b)² / p_b; infinite if an empty bin fills.
+
+    It is what a test of the attacked sample with n effective events has on average beyond its degrees of
+    freedom.
+
+    Parameters
+    ----------
+    nominal, attacked
+        Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
+    events
+        n.
+    """
+    return events * rms_deviation(nominal, attacked) ** 2
+
+
 def _normalised(nominal: Floats, attacked: Floats) -> tuple[Floats, Floats]:
     p, q = np.asarray(nominal, dtype=np.float64), np.asarray(attacked, dtype=np.float64)
     # A bin that the attack turns negative must not escape the comparison: it lost all that it had.
@@ -130,6 +200,23 @@ def jsd_floor(bins: int, events: float, others: float | None = None) -> float:
     if events <= 0 or others <= 0:
         return math.inf
     return math.sqrt(max(bins - 1, 0) / (8 * math.log(2)) * (1 / events + 1 / others))
+
+
+def bin_floor(content: Floats, events: float) -> Floats:
+    """Relative deviation that a bin of two independent samples of one distribution has by chance, as 1 σ.
+
+    √(2 / (n p_b)), p_b the share of the bin; 0 for empty bins, shape (bins,).
+
+    Parameters
+    ----------
+    content
+        Sums of weights per bin, shape (bins,).
+    events
+        Effective number of events of each sample.
+    """
+    p, _ = _normalised(content, content)
+    many = events * p
+    return np.sqrt(np.divide(2.0, many, out=np.zeros_like(p), where=many > 0))
 
 
 def pair_sums(z: Floats, there: NDArray[np.bool_], weight: Floats) -> Floats:
@@ -191,4 +278,10 @@ def correlation_shift(nominal: Floats, attacked: Floats) -> float:
     if size == 0:
         return 0.0
     value = float(np.linalg.norm(attacked - nominal)) / size
+    return value if value >= 1e-12 else 0.0
+
+
+def correlation_change(nominal: Floats, attacked: Floats) -> float:
+    """Largest |R′_jk − R_jk| of two correlation matrices; rounding counts as 0."""
+    value = float(np.abs(attacked - nominal).max(initial=0.0))
     return value if value >= 1e-12 else 0.0

@@ -149,7 +149,7 @@ class Conserv:
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", named_solver(self.solver))
         check_moves(self.penalty, features, named_solver(self.solver))
-        self.budget.check_features([feature.name for feature in features if not feature.frozen])
+        self.budget.check_features([feature for feature in features if not feature.frozen])
         examples = _examples(features)
         check_functions(self._task(), torch.from_numpy(examples))
         put(self, "model", make_handles(self.model))

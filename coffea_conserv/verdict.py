@@ -14,11 +14,16 @@ from coffea_conserv.budget import Budget
 from coffea_conserv.features import Feature, Watched
 from coffea_conserv.measures import (
     band_deviation,
+    band_share,
+    bin_floor,
+    chi2,
     correlation,
+    correlation_change,
     correlation_shift,
     effective_events,
     js_distance,
     jsd_floor,
+    ks_distance,
     rms_deviation,
 )
 
@@ -42,14 +47,16 @@ class Limit:
     Parameters
     ----------
     name
-        What is limited: ``marginal pt_1``, ``watched mt_1``, ``correlation`` or ``shift pt_1``.
+        What is limited: ``marginal pt_1``, ``ks pt_1``, ``chi2 pt_1``, ``watched mt_1``, ``correlation``,
+        ``correlation element`` or ``shift pt_1``.
     group
         Where: ``dataset/region/variation``.
     value, limit
         What was found and what is allowed.
     measure
-        Which measure: ``rms``, ``band``, ``jsd`` or ``frobenius``; ``absolute`` and ``relative`` for the
-        largest |Δ| of a value, in its unit and as a share of it.
+        Which measure: ``rms``, ``band``, ``jsd``, ``ks``, ``kuiper``, ``chi2``, ``frobenius`` or ``element``;
+        ``worst bin`` for the largest share that a bin uses of limits that differ by bin or side;
+        ``absolute`` and ``relative`` for the largest |Δ| of a value, in its unit and as a share of it.
     """
 
     name: str
@@ -174,18 +181,60 @@ class Contents:
         return math.isclose(self.sum_abs_w**2, self.events * self.sum_w2, rel_tol=1e-6)
 
 
-def marginal_limit(budget: Budget, feature: str, contents: Contents) -> tuple[str, float]:
+def marginal_limit(budget: Budget, feature: Feature, contents: Contents) -> tuple[str, float]:
     """Measure and limit of the marginal of one feature in a group."""
-    if budget.frozen:
+    if budget.frozen or not budget.limits(feature):
         return "jsd", 0.0
-    limit = budget.marginal(feature)
+    limit = budget.marginal(feature.name)
     if limit > 0:
-        return budget.kind, limit
+        by_bin = budget.sides(feature.name, feature.axis) is not None
+        return ("worst bin", 1.0) if by_bin else (budget.kind, limit)
     if contents.equal_weights:
         return "jsd", 0.0
-    bins = int((contents.histograms[feature][0] > 0).sum())
+    bins = int((contents.histograms[feature.name][0] > 0).sum())
     floor = jsd_floor(bins, effective_events(contents.sum_w, contents.sum_w2))
     return "jsd", FLOOR_SHARE * floor if math.isfinite(floor) else 0.0
+
+
+def opened(sides: Floats, content: Floats, events: float, share: float) -> Floats:
+    """Limits of bins where weights vary: a side of 0 is a share of the statistical floor of the bin.
+
+    Parameters
+    ----------
+    sides
+        Largest relative deviations, down and up, shape (2, bins).
+    content, events
+        Sums of weights per bin, shape (bins,), and effective number of events of the group.
+    share
+        The share.
+    """
+    return np.where(sides > 0, sides, share * bin_floor(content, events))
+
+
+def _marginal(group: str, contents: Contents, budget: Budget, feature: Feature) -> list[Limit]:
+    """Limits on the marginal of one feature."""
+    pair = contents.histograms[feature.name]
+    measure, limit = marginal_limit(budget, feature, contents)
+    sides = budget.sides(feature.name, feature.axis) if measure == "worst bin" else None
+    if sides is not None:
+        if not contents.equal_weights:
+            sides = opened(sides, pair[0], effective_events(contents.sum_w, contents.sum_w2), FLOOR_SHARE)
+        value = band_share(*pair, sides)
+    else:
+        value = MEASURES[measure](*pair)
+    found = [Limit(f"marginal {feature.name}", group, value, limit, measure)]
+    traits = feature.axis.traits
+    if budget.ks is not None and traits.ordered:
+        value = ks_distance(*pair, circular=traits.circular)
+        allowed = 0.0 if budget.frozen else float(budget.ks)
+        found.append(
+            Limit(f"ks {feature.name}", group, value, allowed, "kuiper" if traits.circular else "ks")
+        )
+    if budget.chi2 is not None:
+        value = chi2(*pair, budget.chi2.events)
+        allowed = 0.0 if budget.frozen else float(budget.chi2.limit)
+        found.append(Limit(f"chi2 {feature.name}", group, value, allowed, "chi2"))
+    return found
 
 
 def judge(
@@ -211,13 +260,9 @@ def judge(
     Returns
     -------
     tuple of Limit
-        Marginals in the order of the features, watched quantities, correlation, caps of single values.
+        Marginals in the order of the features, watched quantities, correlations, caps of single values.
     """
-    limits = []
-    for feature in features:
-        measure, limit = marginal_limit(budget, feature.name, contents)
-        value = MEASURES[measure](*contents.histograms[feature.name])
-        limits.append(Limit(f"marginal {feature.name}", group, value, limit, measure))
+    limits = [limit for feature in features for limit in _marginal(group, contents, budget, feature)]
     allowed = 0.0 if budget.frozen else budget.watch_distance
     for quantity in watched:
         value = js_distance(*contents.histograms[quantity.name])
@@ -227,6 +272,10 @@ def judge(
     allowed = 0.0 if budget.frozen else budget.correlation
     shift = correlation_shift(nominal, attacked)
     limits.append(Limit("correlation", group, shift, allowed, "frobenius"))
+    if budget.correlation_element is not None:
+        allowed = 0.0 if budget.frozen else float(budget.correlation_element)
+        change = correlation_change(nominal, attacked)
+        limits.append(Limit("correlation element", group, change, allowed, "element"))
     return (*limits, *_caps(group, contents, features))
 
 

@@ -70,7 +70,7 @@ class Attack:
         Seed of the attack.
     """
 
-    limits: Mapping[str, float]
+    limits: Mapping[str, Any]
     objective: str = "score"
     seed: int = 1
 

@@ -46,6 +46,47 @@ def band_deviation(nominal, attacked):
     return largest
 
 
+def band_share(nominal, attacked, sides):
+    """Largest |q − p|/p in units of the limit of the bin on that side."""
+    largest = 0.0
+    inside = [limits for limits, p in zip(zip(*sides, strict=True), nominal, strict=True) if p >= 0]
+    for (p, q), (low, high) in zip(shares(nominal, attacked), inside, strict=False):  # none, if one is empty
+        if p == 0 and q > 0:
+            return math.inf
+        moved = abs(q - p) / p if p else 0.0
+        if moved > 1e-7:
+            side = low if q < p else high
+            largest = max(largest, moved / side if side else math.inf)
+    return largest
+
+
+def ks_distance(nominal, attacked, *, circular=False):
+    """Largest difference of the content up to an edge; on a circle that between any two edges."""
+    change = [q - p for p, q in shares(nominal, attacked)]
+    firsts = range(len(change)) if circular else [0]
+    arcs = [math.fsum(change[i:j]) for i in firsts for j in range(i, len(change) + 1)]
+    return max((abs(arc) for arc in arcs), default=0.0)
+
+
+def chi2(nominal, attacked, events):
+    """Sum of (expected − found)²/expected of as many events."""
+    terms = []
+    for p, q in shares(nominal, attacked):
+        if p == 0 and q > 0:
+            return math.inf
+        if p > 0:
+            terms.append((events * q - events * p) ** 2 / (events * p))
+    return math.fsum(terms)
+
+
+def correlation_change(nominal, attacked):
+    """Largest |R′ − R|."""
+    pairs = zip(nominal, attacked, strict=True)
+    return max(
+        abs(float(s) - float(r)) for before, after in pairs for r, s in zip(before, after, strict=True)
+    )
+
+
 def pearson(columns, there, weight):
     """Weighted Pearson matrix, each pair over the events that have both; means first, then deviations."""
     count = len(columns)

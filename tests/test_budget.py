@@ -6,11 +6,13 @@ import math
 import pickle
 from dataclasses import FrozenInstanceError, replace
 
+import hist
 import numpy as np
 import pytest
 
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.features import Feature
 from coffea_conserv.measures import js_distance
 
 
@@ -93,15 +95,20 @@ def test_move_has_no_other_value(value, marginal):
         Budget(**marginal, move=value)
 
 
+def declared(*names, bins=4):
+    """Features that may move."""
+    return [Feature(name, hist.axis.Regular(bins, 0, 1)) for name in names]
+
+
 def test_bands_by_feature_name_the_features_that_may_move():
     """A feature too much is a misspelt one."""
     budget = Budget(band={"x": 0.1, "y": 0.2})
-    budget.check_features(["x", "y"])
+    budget.check_features(declared("x", "y"))
     with pytest.raises(ConfigurationError, match=r"band= has entries for y, .* those are x"):
-        budget.check_features(["x"])
+        budget.check_features(declared("x"))
     with pytest.raises(ConfigurationError, match=r"band= has no entry for feature 'z'"):
-        budget.check_features(["x", "y", "z"])
-    Budget(rms=0.1).check_features(["x"])
+        budget.check_features(declared("x", "y", "z"))
+    Budget(rms=0.1).check_features(declared("x"))
 
 
 def test_band_by_feature():

@@ -9,20 +9,9 @@ import pytest
 import slow_twins
 import torch
 
-from coffea_conserv.attacks.limits import (
-    BAND,
-    JSD,
-    RMS,
-    Limits,
-    Prices,
-    Room,
-    Totals,
-    correlations,
-    defined,
-    penalty,
-    used,
-)
+from coffea_conserv.attacks.limits import BAND, JSD, RMS, Limits, Prices, Totals, correlations, defined, used
 from coffea_conserv.attacks.problem import sum_moments
+from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.measures import RMS_PER_JSD, correlation, pair_sums
 
 

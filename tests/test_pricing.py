@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_problems import assert_same_sums, made_batch, made_problem, made_task, recomputed
 
-from coffea_conserv.attacks.limits import BAND, FLOOR, RMS, Room, penalty
+from coffea_conserv.attacks.limits import BAND, FLOOR, RMS
 from coffea_conserv.attacks.pricing import add, fits, quote
+from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 

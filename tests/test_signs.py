@@ -17,7 +17,8 @@ from test_limits import made_limits
 from coffea_conserv import Budget, Feature, attack
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.limits import FLOOR, RMS, Prices, Room, penalty, used
+from coffea_conserv.attacks.limits import FLOOR, RMS, Prices, used
+from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.signs import by_sign, counted, floors, lacking, parts
 from coffea_conserv.attacks.transport import Transport
 

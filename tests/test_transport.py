@@ -23,8 +23,9 @@ from made_problems import (
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import SMALLEST_GROUP, perturb
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.limits import penalty, used
+from coffea_conserv.attacks.limits import used
 from coffea_conserv.attacks.loop import solve
+from coffea_conserv.attacks.sets import penalty
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.features import Feature, flow_index, present

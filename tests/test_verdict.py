@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import hist
 import numpy as np
@@ -186,14 +187,14 @@ def test_equal_weights(negative):
 @pytest.mark.parametrize("spread", [0.0, 0.5])
 def test_a_limit_above_zero_is_itself(budget, measure, allowed, spread):
     """A marginal limit is what was given whatever the weights; where nothing may move it is 0."""
-    assert marginal_limit(budget, "x", contents(*sample(spread=spread))) == (measure, allowed)
+    assert marginal_limit(budget, FEATURES[0], contents(*sample(spread=spread))) == (measure, allowed)
 
 
 @pytest.mark.parametrize("budget", [Budget(rms=0), Budget(band=0), Budget(jsd=0), Budget(band={"x": 0})])
 def test_zero_is_exact_for_equal_weights(budget):
     """With equal weights a limit of 0 is 0, judged as a distance."""
-    assert marginal_limit(budget, "x", contents(*sample())) == ("jsd", 0.0)
-    assert marginal_limit(budget, "x", contents(*sample(negative=0.2))) == ("jsd", 0.0)
+    assert marginal_limit(budget, FEATURES[0], contents(*sample())) == ("jsd", 0.0)
+    assert marginal_limit(budget, FEATURES[0], contents(*sample(negative=0.2))) == ("jsd", 0.0)
 
 
 @pytest.mark.parametrize("budget", [Budget(rms=0), Budget(band=0), Budget(jsd=0)])
@@ -206,7 +207,7 @@ def test_zero_is_a_tenth_of_the_floor_for_varying_weights(budget, negative):
     bins = sum(value > 0 for value in content)
     effective = slow_twins.effective_events(weight)
     floor = math.sqrt((bins - 1) / (8 * math.log(2)) * 2 / effective)
-    measure, allowed = marginal_limit(budget, "x", group)
+    measure, allowed = marginal_limit(budget, FEATURES[0], group)
     assert (measure, FLOOR_SHARE) == ("jsd", 0.1)
     assert allowed == pytest.approx(0.1 * floor, rel=1e-12)
     assert floor == pytest.approx(jsd_floor(bins, effective_events(group.sum_w, group.sum_w2)), rel=1e-12)
@@ -219,13 +220,14 @@ def test_zero_without_effective_events():
     cancelling = Contents({"x": (empty, empty)}, sums, sums, 3, 0.0, 4.0, 6.0)
     nothing = Contents({"x": (empty, empty)}, sums, sums, 0, 0.0, 0.0, 0.0)
     for group in (cancelling, nothing):
-        assert marginal_limit(Budget(jsd=0), "x", group) == ("jsd", 0.0)
+        assert marginal_limit(Budget(jsd=0), FEATURES[0], group) == ("jsd", 0.0)
 
 
 def test_a_feature_without_band_is_an_error():
-    """A dict of bands that lacks a feature is refused by name."""
+    """A dict of bands that lacks a feature is refused by name; what is frozen needs none."""
     with pytest.raises(ConfigurationError, match="band= has no entry for feature 'z'"):
-        marginal_limit(Budget(band={"x": 0.1}), "z", contents(*sample()))
+        marginal_limit(Budget(band={"x": 0.1}), replace(FEATURES[2], frozen=False), contents(*sample()))
+    assert marginal_limit(Budget(band={"x": 0.1}), FEATURES[2], contents(*sample())) == ("jsd", 0.0)
 
 
 # --- judge -------------------------------------------------------------------------------------------------

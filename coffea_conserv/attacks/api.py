@@ -317,7 +317,7 @@ def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, 
     check_working_point(asked.working_point)
     check_settings(asked.budget, asked.seed, asked.device)
     check_moves(asked.penalty, features, named_solver(asked.solver))
-    asked.budget.check_features([feature.name for feature in features if not feature.frozen])
+    asked.budget.check_features([feature for feature in features if not feature.frozen])
     return features, named_solver(asked.solver)
 
 

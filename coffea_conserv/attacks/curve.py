@@ -81,17 +81,14 @@ def _check_nested(budgets: Sequence[Budget], features: Sequence[Feature]) -> Non
     if not budgets:
         msg = "budgets is empty; give limits from small to large"
         raise ConfigurationError(msg)
-    free = [feature.name for feature in features if not feature.frozen]
+    free = [feature for feature in features if not feature.frozen]
     for budget in budgets:
         if not isinstance(budget, Budget):
             msg = f"budgets must hold Budget(...), got {budget!r}"
             raise ConfigurationError(msg)
         budget.check_features(free)
     for small, large in pairwise(budgets):
-        pairs = [(small.marginal(name), large.marginal(name)) for name in free]
-        pairs += [(small.correlation, large.correlation), (small.watch, large.watch)]
-        alike = small.kind == large.kind and not large.frozen
-        if not small.frozen and not (alike and all(one <= two for one, two in pairs)):
+        if not large.contains(small, free):
             msg = f"{large} does not contain {small}, which comes before it; sort budgets from small to large"
             raise ConfigurationError(msg)
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ("Bounds", "Events", "Offers", "Rules", "Sums", "measure", "sweep", "undo")
+from coffea_conserv.attacks.carried import Bounds, Events, Floats, Integers, Offers, Sums
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
+__all__ = ("measure", "sweep", "undo")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-_RMS, _JSD, _BAND = 0, 1, 2  # those of limits.py; compiled code sees constants of its own module only
+_RMS, _JSD, _BAND, _KS = 0, 1, 2, 4  # those of limits.py; compiled code sees constants of its own module only
 _SPREAD, _TINY = 1e-6, 1e-9
+_ROUNDING = 1e-7
+"""Relative deviation of a bin that is rounding, where limits may be 0."""
+
 _SLACK = 1e-12
 """What rounding may add to a measure that is not made worse."""
 
@@ -34,83 +35,6 @@ def _compiled(function: F) -> F:
         return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
     except RuntimeError:  # no folder of a cache is writable, as on some batch nodes
         return cast("F", numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
-
-
-class Bounds(NamedTuple):
-    """What does not change: as in :class:`coffea_conserv.attacks.limits.Limits`, as arrays.
-
-    ``norm`` is that of the nominal correlation matrices; ``table`` is in units of the running measure, a
-    square except for bands; ``floor`` is −∞ but for the table of the score; ``drift`` is 0 without one.
-    """
-
-    weight: Floats
-    good: Booleans
-    nominal: Floats
-    first: Floats
-    second: Floats
-    drift: Floats
-    correlation: Floats
-    norm: Floats
-    reference: Floats
-    size: Floats
-    table: Floats
-    kind: Integers
-    floor: Floats
-
-
-class Sums(NamedTuple):
-    """Running sums, as in :class:`coffea_conserv.attacks.limits.Totals`, and measures made of them.
-
-    ``shift`` is the square of the change of the correlation matrix, shape (groups,); ``divergence`` that of
-    the Jensen–Shannon distance, ``used`` the measure of each table's own limit, shape (groups, tables).
-    """
-
-    first: Floats
-    second: Floats
-    cross: Floats
-    content: Floats
-    shift: Floats
-    divergence: Floats
-    used: Floats
-
-
-class Events(NamedTuple):
-    """All events: z, which values are there, weight, group, bins of the tables."""
-
-    z: NDArray[np.float32]
-    there: Booleans
-    weight: Floats
-    group: Integers
-    cells: Integers
-
-
-class Rules(NamedTuple):
-    """Feature and its table, −1 without; weights of the two costs; limits of a single change."""
-
-    feature: int
-    table: int
-    alpha: float
-    beta: float
-    limit_jsd: float
-    limit_frobenius: float
-
-
-class Offers(NamedTuple):
-    """Candidates of some events for one feature.
-
-    ``event`` is the index of each event; ``z`` and ``fine`` are new z and whether they are possible, shape
-    (events, candidates).
-
-    ``tables`` are those in which a change can move an event, its own marginal first if there is one;
-    ``cells`` the bins in these, shape (events, candidates, tables).
-    """
-
-    rules: Rules
-    event: Integers
-    z: NDArray[np.float32]
-    fine: Booleans
-    tables: Integers
-    cells: Integers
 
 
 @_compiled
@@ -140,15 +64,29 @@ def _deviation(kind: int, p: float, q: float) -> float:
 
 
 @_compiled
+def _bin(bounds: Bounds, spot: tuple[int, int, int], q: float) -> float:
+    """Share of one bin in the running measure of its table: of a band with sides, as a part of its own."""
+    g, t, at = spot
+    p = bounds.reference[g, t, at] / bounds.size[g, t]
+    found = _deviation(bounds.kind[t], p, q)
+    if bounds.kind[t] != _BAND or not bounds.sides.size or found <= _ROUNDING:
+        return found
+    side = bounds.sides[g, 0 if q < p else 1, t, at]
+    return found / side if side > 0.0 else math.inf
+
+
+@_compiled
 def _row(bounds: Bounds, sums: Sums, events: Events, at: tuple[int, int], new: float, row: Floats) -> float:
     """Square of what a feature adds to the change of correlations, if an event has another value.
 
-    ``at`` is event and feature; ``row`` gets the changes of the correlations of the feature.
+    ``at`` is event and feature; ``row`` gets the changes of the correlations of the feature, and if there is
+    room those of its means.
     """
     i, j = at
     g, w, old = events.group[i], events.weight[i], np.float64(events.z[i, j])
     by, square, total = w * (new - old), w * (new * new - old * old), 0.0
-    for k in range(len(row)):
+    d = events.z.shape[1]
+    for k in range(d):
         there, n = events.there[i, k], bounds.weight[g, j, k]
         first = sums.first[g, j, k] + (by if there else 0.0)
         second = sums.second[g, j, k] + (square if there else 0.0)
@@ -164,6 +102,8 @@ def _row(bounds: Bounds, sums: Sums, events: Events, at: tuple[int, int], new: f
             unit = bounds.drift[k] / max(n, _TINY)
             one, two = unit * (first - bounds.first[g, j, k]), unit * (second - bounds.second[g, j, k])
             total += 2 * one * one + two * two
+            if len(row) > d:
+                row[d + k], row[2 * d + k] = math.sqrt(2.0) * one, two
     return total
 
 
@@ -179,16 +119,51 @@ def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tup
     left = sums.content[g, q, a] - w
     if bounds.kind[q] > _BAND:
         return bool(left >= bounds.floor[g, a])
+    for n in range(len(bounds.more_table)):
+        if bounds.more_table[n] == q and not _further(bounds, sums, (g, n), w, bins):
+            return False
     size, kind, limit = bounds.size[g, q], bounds.kind[q], bounds.table[g, q]
     value = sums.used[g, q] if kind != _BAND else 0.0
     for at, by in ((a, -w), (b, w)):
-        p, content = bounds.reference[g, q, at] / size, sums.content[g, q, at]
-        before = _deviation(kind, p, content / size)
-        after = _deviation(kind, p, (content + by) / size)
+        content = sums.content[g, q, at]
+        before = _bin(bounds, (g, q, at), content / size)
+        after = _bin(bounds, (g, q, at), (content + by) / size)
         if kind == _BAND and after > limit and after > before + _SLACK:
             return False
         value += after - before
     return bool(kind == _BAND or value <= limit or value <= sums.used[g, q])
+
+
+@_compiled
+def _further(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tuple[int, int]) -> bool:
+    """Whether a further limit on a table is kept, or gets no worse, if a weight goes to another bin."""
+    (g, n), (a, b), limit = spot, bins, bounds.more[spot]
+    kind, t = bounds.more_kind[n], bounds.more_table[n]
+    before, after = np.zeros(3), np.zeros(3)  # sum of squares or largest step, then its smallest and largest
+    steps, size = np.zeros(2), bounds.size[g, t]
+    for at in range(bounds.reference.shape[2] - 1):
+        p, q = bounds.reference[g, t, at] / size, sums.content[g, t, at] / size
+        then = q + (w if at == b else 0.0) / size - (w if at == a else 0.0) / size
+        for side, value, found in ((0, q, before), (1, then, after)):
+            steps[side] += value - p
+            found[0] += _deviation(_RMS, p, value) if kind == _RMS else 0.0
+            found[1], found[2] = min(found[1], steps[side]), max(found[2], steps[side])
+    if kind == _RMS:
+        return bool(after[0] <= max(limit * limit, before[0]))
+    for found in (before, after):
+        found[0] = max(-found[1], found[2]) if kind == _KS else found[2] - found[1]
+    return bool(after[0] <= max(limit, before[0]))
+
+
+@_compiled
+def _entries(bounds: Bounds, spot: tuple[int, int], now: Floats, row: Floats) -> bool:
+    """Whether every entry of a row is within its own limit, or gets no worse."""
+    g, j = spot
+    for k in range(bounds.element.shape[2]):
+        size = abs(row[k])
+        if size > bounds.element[g, j, k] and size > abs(now[k]) + _SLACK:
+            return False
+    return True
 
 
 @_compiled
@@ -255,8 +230,10 @@ def _cost(
     cost += rules.beta * math.sqrt(square) / bounds.norm[g]
     if cost >= best or (math.sqrt(square) > bounds.correlation[g] and square > sums.shift[g]):
         return math.inf
+    if bounds.element.size and not _entries(bounds, (g, j), now, row):
+        return math.inf
     change = 0.0
-    for k in range(len(row)):
+    for k in range(events.z.shape[1]):
         change += 2 * (row[k] - now[k]) ** 2
     if math.sqrt(change) / bounds.norm[g] > rules.limit_frobenius:
         return math.inf
@@ -305,7 +282,7 @@ def _table(bounds: Bounds, sums: Sums, g: int, t: int) -> None:
     for at in range(bounds.reference.shape[2] - 1):
         p, q = bounds.reference[g, t, at] / size, sums.content[g, t, at] / size
         total += _divergence(p, q)
-        own = _deviation(bounds.kind[t], p, q) if bounds.kind[t] <= _BAND else 0.0
+        own = _bin(bounds, (g, t, at), q) if bounds.kind[t] <= _BAND else 0.0
         used = max(used, own) if bounds.kind[t] == _BAND else used + own
     sums.divergence[g, t], sums.used[g, t] = total, used
 
@@ -338,7 +315,8 @@ def sweep(bounds: Bounds, sums: Sums, events: Events, offers: Offers) -> Integer
         Candidate that each event took, −1 for none, shape (events of the offers,).
     """
     taken, j = np.full(len(offers.event), -1), offers.rules.feature
-    now, row = np.empty(events.z.shape[1]), np.empty(events.z.shape[1])
+    columns = max(events.z.shape[1], bounds.element.shape[2])
+    now, row = np.zeros(columns), np.zeros(columns)
     memory = np.empty((bounds.reference.shape[2], 2))
     for n in range(len(offers.event)):
         best, i = math.inf, offers.event[n]

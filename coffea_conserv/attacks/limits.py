@@ -1,14 +1,13 @@
-"""What the limits say about sums over events, and what it costs to use them up.
+"""What the limits say about sums over events: deviations, how much of the limits is used, and prices.
 
-Every limit is a set in which the deviations of sums from nominal must stay: a ball for correlations, for
-r.m.s. deviations and for Jensen–Shannon distances, a box for bands and floors. A set is enforced by an
-augmented Lagrangian: with multipliers λ, a stiffness ρ and the projection Π onto the set, a deviation u has
-the price ρ (v − Π v) with v = u + λ/ρ (J. Nocedal and S. J. Wright, Numerical Optimization, chapter 17).
+A limit is a set in which the deviations of sums from nominal must stay, see
+:mod:`coffea_conserv.attacks.sets`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +19,13 @@ __all__ = (
     "BAND",
     "FLOOR",
     "JSD",
+    "KS",
+    "KUIPER",
     "RMS",
+    "STEP",
+    "Further",
     "Limits",
     "Prices",
-    "Room",
     "Totals",
     "correlations",
     "defined",
@@ -31,13 +33,20 @@ __all__ = (
     "variances",
 )
 
-RMS, JSD, BAND, FLOOR = 0, 1, 2, 3
-"""How a table is limited, see :class:`Limits`."""
+RMS, JSD, BAND, FLOOR, KS, KUIPER = 0, 1, 2, 3, 4, 5
+"""How a table is limited, see :class:`Limits` and :class:`Further`."""
+
+STEP = 2.5
+"""Weight of differences of cumulative distributions beside deviations of bins. With √6 a change that crosses
+a third of all bins is as large in both; with 1 the solver comes back into its limits too late."""
 
 _SPREAD = 1e-6
 """Variance, in units of that of the group, below which the correlation of a pair is not defined."""
 
 _TINY = 1e-9
+
+_ROUNDING = 1e-7
+"""Relative deviation of a bin that is rounding, as in :mod:`coffea_conserv.measures`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,30 @@ class Totals:
         mask = groups[:, None, None]
         names = ("first", "second", "cross", "content")
         return Totals(*(torch.where(mask, getattr(self, name), getattr(other, name)) for name in names))
+
+
+@dataclass(frozen=True)
+class Further:
+    """Limits on tables beside those that each of them has.
+
+    Parameters
+    ----------
+    kind
+        Shape (sets,): ``KS``, the largest difference of cumulative distributions; ``KUIPER``, the same of any
+        arc of a circle; ``RMS``.
+    table
+        Which table, shape (sets,).
+    limit
+        Shape (groups, sets).
+    """
+
+    kind: Tensor
+    table: Tensor
+    limit: Tensor
+
+    def of(self, tables: Tensor) -> Tensor:
+        """Rows of the tables that are limited, shape (groups, sets, …) from (groups, tables, …)."""
+        return tables.index_select(1, self.table)
 
 
 @dataclass(frozen=True)
@@ -96,6 +129,13 @@ class Limits:
         Number of events and sum of weights, shape (groups,).
     floor
         What the bins of that table must hold, and what is aimed at, shape (groups, 2, bins).
+    sides
+        How far the bins of bands may fall and rise, in units of ``table``, shape (groups, 2, tables, bins);
+        ``None``: all by 1.
+    element
+        Largest size of each entry of :meth:`shift`, shape (groups, features, columns); ``None``: any.
+    further
+        Further limits on the tables.
     """
 
     weight: Tensor
@@ -110,6 +150,9 @@ class Limits:
     events: Tensor
     total: Tensor
     floor: Tensor | None = None
+    sides: Tensor | None = None
+    element: Tensor | None = None
+    further: Further | None = None
 
     def shift(self, totals: Totals) -> Tensor:
         """Change of the correlation matrix and of the means behind it, shape (groups, features, columns).
@@ -143,6 +186,43 @@ class Limits:
         wanted = torch.maximum(self.reference[:, -1], self.floor[:, 1]).clamp(min=1.0)
         return torch.cat([found[:, :-1], wanted[:, None]], dim=1)
 
+    def range(self) -> tuple[Tensor, Tensor]:
+        """How far the content of bins of bands may fall and rise, shape (groups, tables, bins) each."""
+        room = self.table[..., None] * self.reference
+        return (room, room) if self.sides is None else (room * self.sides[:, 0], room * self.sides[:, 1])
+
+    def steps(self, content: Tensor) -> Tensor:
+        """Deviations that the further limits are about, of KS times :data:`STEP`, (groups, sets, bins)."""
+        if self.further is None:
+            return content.new_zeros((len(content), 0, content.shape[-1]))
+        change = self.further.of(content - self.reference)
+        change = torch.cat([change[..., :-1], torch.zeros_like(change[..., -1:])], dim=-1)
+        size = self.further.of(self.sizes())
+        ball = change / torch.sqrt(self.further.of(self.reference).clamp(min=_TINY) * size)
+        return torch.where((self.further.kind == RMS)[:, None], ball, STEP * change.cumsum(-1) / size)
+
+    def per_content(self, content: Tensor, prices: Prices) -> Tensor:
+        """Price of content of bins, the derivative of the penalty, shape (groups, tables, bins)."""
+        size = self.sizes()
+        found = prices.tables / torch.sqrt(self.scale(content) * size)
+        if self.further is None or prices.further is None:
+            return found
+        size, price = self.further.of(size), prices.further
+        ball = price / torch.sqrt(self.further.of(self.reference).clamp(min=_TINY) * size)
+        after = STEP * price.flip(-1).cumsum(-1).flip(-1) / size  # a step is made by all bins up to it
+        own = torch.where((self.further.kind == RMS)[:, None], ball, after)
+        return found.index_add(1, self.further.table, own)
+
+    def free(self, totals: Totals) -> Prices:
+        """Prices of 0."""
+        correlation = torch.zeros_like(self.shift(totals))
+        return Prices(
+            correlation,
+            torch.zeros_like(self.reference),
+            None if self.element is None else correlation,
+            None if self.further is None else torch.zeros_like(self.steps(totals.content)),
+        )
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -154,74 +234,31 @@ class Prices:
         Of entries of :meth:`Limits.shift`, shape (groups, features, columns).
     tables
         Of deviations / √(scale · size), shape (groups, tables, bins).
+    element
+        Of the same entries because of limits on single ones, same shape; ``None`` if there are none.
+    further
+        Of :meth:`Limits.steps`, shape (groups, sets, bins); ``None`` if there are none.
     """
 
     correlation: Tensor
     tables: Tensor
+    element: Tensor | None = None
+    further: Tensor | None = None
 
+    @property
+    def entries(self) -> Tensor:
+        """Of entries of :meth:`Limits.shift`, whatever limits them."""
+        return self.correlation if self.element is None else self.correlation + self.element
 
-@dataclass(frozen=True)
-class Room:
-    """The sets of the augmented Lagrangian: a part of each limit, so that fluctuations stay inside of it.
-
-    Parameters
-    ----------
-    limits
-        The limits.
-    full
-        Share of a limit that is aimed at.
-    edge
-        The same for each bin of a band, where the last events are the hardest to place.
-    """
-
-    limits: Limits
-    full: float
-    edge: float
-
-    def prices(self, totals: Totals, multipliers: Prices, stiffness: Tensor) -> Prices:
-        """Prices ρ (v − Π v) at the present sums.
-
-        Parameters
-        ----------
-        totals, multipliers
-            Where the sums are, and λ.
-        stiffness
-            ρ of correlations and of tables, shape (groups, 2).
-        """
-        limits = self.limits
-        rho = stiffness[:, 0, None, None]
-        v = limits.shift(totals) + multipliers.correlation / rho
-        correlation = rho * _outside(v, self.full * limits.correlation[:, None, None], (1, 2))
-        if not limits.kind.numel():
-            return Prices(correlation, multipliers.tables)
-        rho = stiffness[:, 1, None, None]
-        unit = torch.sqrt(limits.scale(totals.content) * limits.sizes())
-        v = (totals.content - limits.reference) / unit + multipliers.tables / rho
-        v = torch.cat([v[..., :-1], torch.zeros_like(v[..., -1:])], dim=-1)
-        low, high = self._box(unit)
-        ball = _outside(v, self.full * limits.table[..., None], (2,))
+    def joined(self, other: Prices, join: Callable[[Tensor, Tensor], Tensor]) -> Prices:
+        """Join with other prices, tensor by tensor."""
+        element, further = (
+            None if one is None or two is None else join(one, two)
+            for one, two in ((self.element, other.element), (self.further, other.further))
+        )
         return Prices(
-            correlation, rho * torch.where(limits.kind[:, None] >= BAND, v - v.clamp(low, high), ball)
+            join(self.correlation, other.correlation), join(self.tables, other.tables), element, further
         )
-
-    def _box(self, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """Smallest and largest deviations of bins, shape (groups, tables, bins)."""
-        limits = self.limits
-        high = self.edge * limits.table[..., None] * torch.sqrt(limits.reference / limits.sizes())
-        if limits.floor is None:
-            return -high, high
-        low = (limits.floor[:, 1] - limits.reference[:, -1]) / unit[:, -1]
-        return (
-            torch.cat([-high[:, :-1], low[:, None]], dim=1),
-            torch.cat([high[:, :-1], torch.full_like(low, torch.inf)[:, None]], dim=1),
-        )
-
-
-def penalty(prices: Prices, stiffness: Tensor) -> Tensor:
-    """Value of the augmented Lagrangian's penalty where it has these prices, shape (groups,)."""
-    squares = torch.stack([(prices.correlation**2).sum((1, 2)), (prices.tables**2).sum((1, 2))], dim=1)
-    total: Tensor = (squares / (2 * stiffness)).sum(1)
-    return total
 
 
 def means(totals: Totals, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,10 +294,18 @@ def defined(totals: Totals, weight: Tensor) -> Tensor:
 
 
 def used(limits: Limits, totals: Totals) -> Tensor:
-    """Share of every limit that is used, shape (groups, 1 + tables), correlation first; 1 is full."""
-    share: Tensor = torch.linalg.vector_norm(limits.shift(totals), dim=(1, 2)) / limits.correlation.clamp(
-        min=1e-12
-    )
+    """Share of every limit that is used, 1 is full.
+
+    Returns
+    -------
+    Tensor
+        Shape (groups, 1 + sets + tables): correlations, the larger share of both limits if there are two;
+        further limits on tables; tables.
+    """
+    shift = limits.shift(totals)
+    share: Tensor = torch.linalg.vector_norm(shift, dim=(1, 2)) / limits.correlation.clamp(min=1e-12)
+    if limits.element is not None:
+        share = torch.maximum(share, (shift.abs() / limits.element.clamp(min=1e-12)).amax((1, 2)))
     if not limits.kind.numel():
         return share[:, None]
     before, after = limits.reference[..., :-1], totals.content[..., :-1]
@@ -270,12 +315,35 @@ def used(limits: Limits, totals: Totals) -> Tensor:
     both = p + q
     r = torch.where(both > 0, (q - p) / both.clamp(min=1e-300), 0.0)
     divergence = (_entropy(r) * both).sum(-1) / (4 * math.log(2))
-    found = torch.where(limits.kind == BAND, relative.amax(-1), (relative * deviation).sum(-1).sqrt())
+    found = torch.where(limits.kind == BAND, _by_side(limits, relative, q < p), _root(relative * deviation))
     found = torch.where(limits.kind == JSD, RMS_PER_JSD * divergence.sqrt(), found)
     if limits.floor is not None:
         lacking = (limits.floor[:, 0, :-1] - after[:, -1]).amax(-1) / limits.sizes()[:, -1, 0]
         found = torch.cat([found[:, :-1], 1 + lacking[:, None] - _TINY], dim=1)
-    return torch.cat([share[:, None], found / limits.table.clamp(min=1e-12)], dim=1)
+    parts = [share[:, None], found / limits.table.clamp(min=1e-12)]
+    if limits.further is not None:
+        size = _root(limits.further.of(relative * deviation))
+        steps = limits.further.of(q - p).cumsum(-1)
+        arc = steps.amax(-1).clamp(min=0) - steps.amin(-1).clamp(max=0)
+        size = torch.where(limits.further.kind == KS, steps.abs().amax(-1), size)
+        size = torch.where(limits.further.kind == KUIPER, arc, size)
+        parts.insert(1, size / limits.further.limit.clamp(min=1e-12))
+    return torch.cat(parts, dim=1)
+
+
+def _root(squares: Tensor) -> Tensor:
+    root: Tensor = squares.sum(-1).sqrt()
+    return root
+
+
+def _by_side(limits: Limits, relative: Tensor, down: Tensor) -> Tensor:
+    """Largest deviation of bins in units of their own limits, shape (groups, tables)."""
+    if limits.sides is not None:
+        side = torch.where(down, limits.sides[:, 0, :, :-1], limits.sides[:, 1, :, :-1])
+        # sums that come back to nominal are off by rounding, which even a limit of 0 forgives
+        relative = torch.where(relative > _ROUNDING, relative / side.clamp(min=1e-12), 0.0)
+    largest: Tensor = relative.amax(-1)
+    return largest
 
 
 def _entropy(r: Tensor) -> Tensor:
@@ -283,10 +351,3 @@ def _entropy(r: Tensor) -> Tensor:
     up, down = torch.special.xlog1py(1 + r, r), torch.special.xlog1py(1 - r, -r)
     entropy: Tensor = (up + down).clamp(min=0)
     return entropy
-
-
-def _outside(v: Tensor, radius: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Part of v that sticks out of a ball."""
-    norm = torch.linalg.vector_norm(v, dim=dims, keepdim=True)
-    share: Tensor = (1 - radius / norm.clamp(min=1e-300)).clamp(min=0)
-    return v * share

@@ -64,13 +64,13 @@ def quote(
     exact
         Whether exchanges keep the sums of single features, so that only cross sums matter.
     """
-    rows = _rows(limits, totals, prices.correlation)
+    rows = _rows(limits, totals, prices.entries)
     moved = [_member(rows, offers, member, exact=exact) for member in range(offers.members)]
     linear, exchange, single = (sum(parts[1:], start=parts[0]) for parts in zip(*moved, strict=True))
     scale = (stiffness[:, 0] * limits.total)[offers.group]
     linear, exchange, single = linear.double() * offers.weight, scale * exchange, scale * single
     if offers.cells.shape[-1]:
-        tables, own = _tables(limits, totals, prices.tables, offers, stiffness[:, 1])
+        tables, own = _tables(limits, totals, prices, offers, stiffness[:, 1])
         keeps = _exchanged(offers)
         linear, single = linear + tables, single + own.sum(-1)
         exchange = exchange + torch.where(keeps, 0.0, own).sum((0, 2))
@@ -128,11 +128,11 @@ def _rows(limits: Limits, totals: Totals, price: Tensor) -> _Rows:
 
 
 def _tables(
-    limits: Limits, totals: Totals, price: Tensor, offers: Offers, stiffness: Tensor
+    limits: Limits, totals: Totals, prices: Prices, offers: Offers, stiffness: Tensor
 ) -> tuple[Tensor, Tensor]:
     """First-order cost of new bins, shape (2, pairs), and second order by table, (2, pairs, columns)."""
     scale, size, total = limits.scale(totals.content), limits.sizes(), limits.total[:, None, None]
-    per_weight = price * total / torch.sqrt(scale * size)
+    per_weight = total * limits.per_content(totals.content, prices)
     old, new = (_place(totals.content, offers, cells) for cells in (offers.cells, offers.moved))
     linear = offers.weight * (per_weight.view(-1)[new] - per_weight.view(-1)[old]).sum(-1)
     curve = _crowd(limits, totals) * stiffness[:, None, None] * total / (2 * scale.clamp(min=0.5) * size)
@@ -235,7 +235,7 @@ def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member:
     asked, q = copies[which], offers.tables[which[1], member]
     weight, group = offers.weight[which] * asked, offers.group[which[1]]
     base = (group * len(limits.kind) + q) * limits.reference.shape[-1]
-    room = (1 - 1e-6) * limits.table[..., None] * limits.reference
+    low, high = ((1 - 1e-6) * room for room in limits.range())
     deviation = totals.content - limits.reference
     old, new = (base + cells[..., member][which] for cells in (offers.cells, offers.moved))
     leaving = _cumulative(old, weight)
@@ -245,8 +245,8 @@ def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member:
     at = group * len(limits.kind) + q
     content = torch.where(last, limits.reference.view(-1)[old], 0.0)
     lost = last & (_cumulative(at, content) > forgiven[at])
-    out = leaving <= (room + deviation).view(-1)[old]
-    into = _cumulative(new, weight) <= (room - deviation).view(-1)[new]
+    out = leaving <= (low + deviation).view(-1)[old]
+    into = _cumulative(new, weight) <= (high - deviation).view(-1)[new]
     kept = copies.clone()
     kept[which] = asked & (torch.where(limits.kind[q] == BAND, out & into, ~lost) | (old == new))
     return kept

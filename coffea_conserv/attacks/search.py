@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.candidates import Column
-from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, Limits, Totals
+from coffea_conserv.attacks.carried import Events, Offers, Rules, Sums, make_bounds
+from coffea_conserv.attacks.limits import Totals
 from coffea_conserv.attacks.problem import Problem, standard
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.measures import RMS_PER_JSD
-
-if TYPE_CHECKING:
-    from coffea_conserv.attacks.kernels import Bounds, Events, Offers, Rules, Sums
 
 __all__ = ("PRESETS", "Run", "Search", "Searched")
 
@@ -191,7 +188,7 @@ class Run:
         self.problem, self.settings, self.seed = problem, settings, seed % 2**63
         made = [Column.make(problem, j) for j in range(len(problem.features))]
         self.columns = {j: column for j, column in enumerate(made) if column is not None}
-        self.bounds = _bounds(problem.limits, kernels.Bounds)
+        self.bounds = make_bounds(problem.limits, _FULL)
         self.free, self.group = _numpy(problem.free), _numpy(problem.group)
         self.nominal = _numpy(problem.x)
         self.mean, self.spread = _numpy(problem.mean), _numpy(problem.spread)
@@ -244,19 +241,23 @@ class Run:
         return _numpy(self.problem.objective.sign * torch.cat(found).detach())
 
     def _work(self, state: Searched) -> _Work:
-        problem, kernels = self.problem, self.kernels
+        problem = self.problem
         copies = [np.array(_numpy(part)) for part in (state.x, state.z, state.cells.long())]
-        events = kernels.Events(
-            copies[1], _numpy(problem.there), _numpy(problem.weight), self.group, copies[2]
-        )
+        events = Events(copies[1], _numpy(problem.there), _numpy(problem.weight), self.group, copies[2])
         totals, size = state.totals, problem.limits.table.shape
-        sums = kernels.Sums(
-            *(np.array(_numpy(part)) for part in (totals.first, totals.second, totals.cross, totals.content)),
+        first, second, cross, content = (
+            np.array(_numpy(part)) for part in (totals.first, totals.second, totals.cross, totals.content)
+        )
+        sums = Sums(
+            first,
+            second,
+            cross,
+            content,
             np.zeros(size[0]),
             np.zeros(size),
             np.zeros(size),
         )
-        kernels.measure(self.bounds, sums, events)
+        self.kernels.measure(self.bounds, sums, events)
         return _Work(copies[0], state.logit, events, sums)
 
     def _sweep(self, work: _Work, j: int, sign: NDArray[np.float32], rng: np.random.Generator) -> None:
@@ -292,9 +293,7 @@ class Run:
             cells[..., 0] = bins
         if len(self.extra) or self.problem.valid is not None:
             self._derive(work, (rows, j, values), fine, cells[..., len(tables) - len(self.extra) :])
-        return values, self.kernels.Offers(
-            self._rules(j), rows, self._standard(values, group, j), fine, tables, cells
-        )
+        return values, Offers(self._rules(j), rows, self._standard(values, group, j), fine, tables, cells)
 
     def _tables(self, j: int) -> Integers:
         """Tables in which a change of a feature can move an event, its own marginal first."""
@@ -304,8 +303,7 @@ class Run:
     def _rules(self, j: int) -> Rules:
         settings = self.settings
         costs = (settings.alpha, settings.beta, settings.limit_jsd, settings.limit_frobenius)
-        rules: Rules = self.kernels.Rules(j, int(self.table[j]), *(float(value) for value in costs))
-        return rules
+        return Rules(j, int(self.table[j]), *(float(value) for value in costs))
 
     def _standard(self, values: NDArray[np.float32], group: Integers, j: int) -> NDArray[np.float32]:
         """Units of the spread, rounded as everywhere else."""
@@ -354,38 +352,10 @@ class Run:
         work.x[back, j] = x[back]
         z = self._standard(x[back][:, None], self.group[back], j)
         old = np.ascontiguousarray(cells[back][:, None, tables])
-        offers = self.kernels.Offers(self._rules(j), back, z, np.ones(z.shape, dtype=np.bool_), tables, old)
+        offers = Offers(self._rules(j), back, z, np.ones(z.shape, dtype=np.bool_), tables, old)
         self.kernels.undo(self.bounds, work.sums, work.events, offers)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.cpu().numpy()
     return array
-
-
-def _bounds(limits: Limits, make: type[Bounds]) -> Bounds:
-    """Limits as arrays."""
-    d = limits.weight.shape[1]
-    kind, full = limits.kind, _FULL * limits.table
-    radius = torch.where(kind == JSD, full / RMS_PER_JSD, full)
-    table = torch.where(kind == BAND, full, torch.where(kind == FLOOR, torch.inf, radius**2))
-    zero = torch.zeros(d, dtype=torch.float64)
-    floor = torch.full_like(limits.weight.new_zeros((len(full), limits.reference.shape[-1])), -torch.inf)
-    if limits.floor is not None:
-        floor = limits.floor[:, 0]
-    arrays = (
-        limits.weight,
-        limits.good,
-        limits.nominal,
-        limits.origin.first,
-        limits.origin.second,
-        zero if limits.drift is None else limits.drift,
-        _FULL * limits.correlation,
-        torch.sqrt(d + (limits.nominal**2).sum((1, 2))),
-        limits.reference,
-        limits.sizes()[..., 0],
-        table,
-        kind,
-        floor,
-    )
-    return make(*(np.ascontiguousarray(_numpy(array)) for array in arrays))

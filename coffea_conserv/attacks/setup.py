@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,25 @@ from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network_of
 from coffea_conserv.attacks.binning import Binning
-from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, RMS, Limits, Totals, correlations, defined
+from coffea_conserv.attacks.limits import (
+    BAND,
+    FLOOR,
+    JSD,
+    KS,
+    KUIPER,
+    RMS,
+    Further,
+    Limits,
+    Totals,
+    correlations,
+    defined,
+)
 from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
 from coffea_conserv.attacks.reach import Reach
-from coffea_conserv.features import Feature, blocks, flow_index, present
+from coffea_conserv.attacks.sample import Sample, may_copy
+from coffea_conserv.features import Feature, blocks
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
-from coffea_conserv.verdict import FLOOR_SHARE
+from coffea_conserv.verdict import FLOOR_SHARE, opened
 
 __all__ = ("make_problem",)
 
@@ -26,8 +38,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-MOST_STRATA = 100
-SMALLEST_STRATUM = 50
 DRIFT = 0.3
 """Weight of changes of means beside changes of correlations, where samples are to be merged: with 0.1 the
 datasets of W + jets just keep the correlation limit together, with 0.3 they use half of it."""
@@ -67,7 +77,7 @@ def make_problem(
         Index of the events of the batch that the problem holds, in its order, and the problem.
     """
     (group, movable), (direction, device) = which, where
-    sample = _Sample.make(batch, task, group, movable)
+    sample = Sample.make(batch, task, group, movable)
     rows, x = sample.rows, batch.x[sample.rows]
     mean, spread = centre(x, sample.there, sample.relative, sample.group)
 
@@ -107,21 +117,21 @@ def make_problem(
         table=locate.of,
         limits=limits,
         totals=totals,
-        copies=_copies(task),
-        exact=sample.even and not _copies(task),
+        copies=may_copy(task),
+        exact=sample.even and not may_copy(task),
         objective=Objective(
             task.objective, 1.0 if direction == "signal" else -1.0, float(np.log(wp / (1 - wp)))
         ),
         features=task.features,
-        held=put(np.array([sample.even and task.budget.marginal(f.name) == 0 for f in task.features])),
+        held=put(np.array([sample.even and _is_held(task, feature) for feature in task.features])),
         reach=Reach.make(put(x), task.features, task.penalty),
     )
     return rows, problem
 
 
-def _copies(task: Task) -> bool:
-    """Whether some marginal may change."""
-    return any(task.budget.marginal(f.name) > 0 for f in task.features if not f.frozen)
+def _is_held(task: Task, feature: Feature) -> bool:
+    """Whether a marginal must stay as it is."""
+    return feature.frozen or task.budget.marginal(feature.name) == 0
 
 
 def _possible(task: Task, context: dict[str, Tensor]) -> Evaluate | None:
@@ -136,104 +146,6 @@ def _possible(task: Task, context: dict[str, Tensor]) -> Evaluate | None:
     return possible
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Attacked events of a batch in the order of the problem.
-
-    Parameters
-    ----------
-    rows
-        Their index in the batch.
-    there
-        Which features are present, shape (events, features).
-    group, pool
-        Both ascend.
-    relative
-        |weight| in units of its mean in the group.
-    average
-        Mean |weight| of each group.
-    even
-        Whether all weights of every pool are equal.
-    """
-
-    rows: Integers
-    there: Booleans
-    group: Integers
-    pool: Integers
-    relative: Floats
-    average: Floats
-    even: bool
-
-    @staticmethod
-    def make(batch: Batch, task: Task, group: Integers, movable: Booleans) -> _Sample:
-        there = np.stack([present(f, batch.x[:, j]) for j, f in enumerate(task.features)], axis=1)
-        pool = _pools(batch, group, there, movable)
-        rows = np.flatnonzero(group >= 0)
-        rows = rows[np.argsort(pool[rows], kind="stable")]
-        weight = np.abs(batch.weight[rows])
-        average = np.bincount(group[rows], weight) / np.bincount(group[rows])
-        pool = np.unique(pool[rows], return_inverse=True)[1].reshape(-1).astype(np.int64)
-        low, high = np.full(pool[-1] + 1, np.inf), np.zeros(pool[-1] + 1)
-        np.minimum.at(low, pool, weight)
-        np.maximum.at(high, pool, weight)
-        even = bool(np.all(high <= low * (1 + 1e-6)))
-        return _Sample(rows, there[rows], group[rows], pool, weight / average[group[rows]], average, even)
-
-    def marginals(self, task: Task) -> list[int]:
-        """Features whose marginal can change, so that it needs a table."""
-        if self.even and not _copies(task):
-            return []
-        return [j for j, feature in enumerate(task.features) if not feature.frozen]
-
-    def bins(self, batch: Batch, task: Task) -> Iterator[Integers]:
-        """Bins of these features, −1 where missing, shape (events,) each."""
-        for j in self.marginals(task):
-            index = np.full(len(self.rows), -1, dtype=np.int64)
-            there = self.there[:, j]
-            index[there] = flow_index(task.features[j].axis, batch.x[self.rows[there], j])
-            yield index
-
-
-def _pools(batch: Batch, group: Integers, there: Booleans, movable: Booleans) -> Integers:
-    """Events of one group, weight stratum and pattern of missing values; the immovable ones apart.
-
-    Pools ascend with the group.
-    """
-    pattern = np.zeros(len(group), dtype=np.int64)
-    for column in (*there.T, movable):
-        if not column.all() and column.any():
-            pattern = _codes(pattern * 2 + column)
-    stratum = np.zeros(len(group), dtype=np.int64)
-    for inside in _members(group):
-        stratum[inside] = _strata(np.abs(batch.weight[inside]))
-    return _codes((group * (int(pattern.max()) + 1) + pattern) * (int(stratum.max()) + 1) + stratum)
-
-
-def _codes(keys: Integers) -> Integers:
-    """Numbers 0 … n − 1 for integers, in their order."""
-    return np.asarray(np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64))
-
-
-def _members(group: Integers) -> list[Integers]:
-    """Indices of the events of each group that is not −1, by one sort instead of a search for each."""
-    order = np.argsort(group, kind="stable")
-    order = order[np.searchsorted(group[order], 0) :]
-    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
-
-
-def _strata(weight: Floats) -> Integers:
-    """Strata of nearly equal weight: one per value where there are few values, else quantiles."""
-    if weight.max() <= weight.min() * (1 + 1e-9):  # the usual case needs no sort
-        return np.zeros(len(weight), dtype=np.int64)
-    values, index = np.unique(np.round(weight / weight.mean(), 6), return_inverse=True)
-    if len(values) <= MOST_STRATA:
-        return np.asarray(index.reshape(-1).astype(np.int64))
-    count = int(np.clip(len(weight) // SMALLEST_STRATUM, 1, MOST_STRATA))
-    order = np.empty(len(weight), dtype=np.int64)
-    order[np.argsort(weight, kind="stable")] = np.arange(len(weight))
-    return order * count // len(weight)
-
-
 def _drift(there: Tensor) -> Tensor:
     """Weights of features, so that those which are present in the same events count together as one."""
     present = there.double()
@@ -246,7 +158,7 @@ def _drift(there: Tensor) -> Tensor:
 class _Room:
     """How far the groups of a batch may move, in the solver's terms."""
 
-    def __init__(self, batch: Batch, task: Task, sample: _Sample, floor: Floats | None) -> None:
+    def __init__(self, batch: Batch, task: Task, sample: Sample, floor: Floats | None) -> None:
         self.task, self.sample = task, sample
         self.floor = None if floor is None else floor / sample.average[:, None, None]
         count = int(sample.group.max()) + 1
@@ -256,7 +168,7 @@ class _Room:
         net, total = np.bincount(atom, weight, size), np.bincount(atom, np.abs(weight), size)
         share = np.divide(net, total, out=np.zeros(size), where=total > 0)
         self.share = share[batch.group[sample.rows][np.unique(sample.group, return_index=True)[1]]]
-        self.drifts = task.composes and not (sample.even and not _copies(task))
+        self.drifts = task.composes and not (sample.even and not may_copy(task))
         absolute = np.abs(batch.weight[sample.rows])
         sums, squares = (np.bincount(sample.group, w, count) for w in (absolute, absolute**2))
         self.effective = [
@@ -271,15 +183,62 @@ class _Room:
             norm = np.sqrt(d + (nominal**2).sum((1, 2)).cpu().numpy())
         return np.asarray(self.task.budget.correlation * norm * self.share)
 
+    def element(self, drift: Tensor | None) -> Tensor | None:
+        """Largest size of each entry of the change of correlations and means, (groups, features, columns).
+
+        Where samples are to be merged, means count as much as they do in the norm, however many features.
+        """
+        limit, d = self.task.budget.correlation_element, len(self.task.features)
+        if limit is None:
+            return None
+        share = torch.as_tensor(self.share)[:, None, None].expand(-1, d, d)
+        if drift is None:
+            return limit * share
+        own = share * (drift.cpu() / DRIFT)
+        return limit * torch.cat([share, own, own], dim=2)
+
     def marginal(self, feature: Feature, occupied: Integers) -> tuple[int, Floats]:
         """Kind and limit of a marginal, shape (groups,); ``occupied``: number of bins with content."""
         limit, kind = self.task.budget.marginal(feature.name), self.task.budget.kind
         if limit > 0:
             factor = RMS_PER_JSD if kind == "jsd" else 1.0
+            if self.task.budget.sides(feature.name, feature.axis) is not None:
+                limit = 1.0
             return {"rms": RMS, "jsd": JSD, "band": BAND}[kind], limit * factor * self.share
         floors = np.array([jsd_floor(int(b), n) for b, n in zip(occupied, self.effective, strict=True)])
         small = CHUNK_SHARE * FLOOR_SHARE * RMS_PER_JSD * np.where(np.isfinite(floors), floors, 0.0)
         return JSD, small * self.share
+
+    def sides(self, content: Tensor) -> Tensor | None:
+        """How far the bins of bands may fall and rise, (groups, 2, tables, bins), in units of the limits."""
+        found = np.ones((len(content), 2, *content.shape[1:]))
+        asked = False
+        for q, j in enumerate(self.sample.marginals(self.task)):
+            feature = self.task.features[j]
+            sides = self.task.budget.sides(feature.name, feature.axis)
+            if sides is None or not sides.any():
+                continue
+            asked, bins = True, sides.shape[1]
+            found[:, :, q, :bins] = sides
+            if self.sample.even or sides.all():
+                continue
+            for g, own in enumerate(content[:, q, :bins].cpu().numpy()):
+                found[g, :, q, :bins] = opened(sides, own, self.effective[g], CHUNK_SHARE * FLOOR_SHARE)
+        return torch.as_tensor(found, device=content.device) if asked else None
+
+    def further(self) -> Further | None:
+        """Further limits on the marginals that can change."""
+        budget, sets = self.task.budget, list[tuple[int, int, float]]()
+        for q, j in enumerate(self.sample.marginals(self.task)):
+            traits = self.task.features[j].axis.traits
+            if budget.ks is not None and traits.ordered:
+                sets.append((KUIPER if traits.circular else KS, q, float(budget.ks)))
+            if budget.chi2 is not None:
+                sets.append((RMS, q, budget.chi2.rms))
+        if not sets:
+            return None
+        kind, table, limit = (torch.tensor(part) for part in zip(*sets, strict=True))
+        return Further(kind, table, torch.as_tensor(self.share)[:, None] * limit.double())
 
     def tables(self, content: Tensor) -> tuple[list[int], Floats]:
         """Kind of each table, and limits of shape (groups, tables)."""
@@ -313,18 +272,25 @@ def _limits(
     if room.floor is not None:
         floor = torch.zeros((groups, 2, size), dtype=torch.float64, device=device)
         floor[..., : room.floor.shape[-1]] = torch.as_tensor(room.floor, device=device)
+    drift, further = _drift(there) if room.drifts else None, room.further()
+    element = room.element(drift)
+    if further is not None:
+        further = Further(*(part.to(device) for part in (further.kind, further.table, further.limit)))
     limits = Limits(
         weight=n,
         nominal=nominal,
         good=good,
         correlation=torch.as_tensor(room.correlation(nominal), device=device),
         origin=totals,
-        drift=_drift(there) if room.drifts else None,
+        drift=drift,
         reference=content,
         table=torch.as_tensor(allowed, device=device),
         kind=torch.tensor(kinds, dtype=torch.long, device=device),
         events=torch.bincount(group, minlength=groups).double(),
         total=torch.bincount(group, weight, groups),
         floor=floor,
+        sides=room.sides(content),
+        element=None if element is None else element.to(device),
+        further=further,
     )
     return limits, totals

@@ -2,7 +2,7 @@
 
 Two events of one pool that exchange the value of one feature leave every column a permutation of itself, so
 that marginals are conserved exactly in any binning. What an exchange changes, correlations and watched
-quantities, has a price, see :mod:`coffea_conserv.attacks.limits`. All pairs of a step are evaluated by one
+quantities, has a price, see :mod:`coffea_conserv.attacks.sets`. All pairs of a step are evaluated by one
 pass of the model. Then they are decided upon in a few rounds; each round sees the sums that the earlier ones
 left, so that costs which cancel are found, and makes only as much as lowers the augmented Lagrangian.
 
@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Prices, Room, Totals, penalty, used
+from coffea_conserv.attacks.limits import Prices, Totals, used
 from coffea_conserv.attacks.network import BUFFER
 from coffea_conserv.attacks.pairing import Pairing
 from coffea_conserv.attacks.pricing import Quote, add, fits, quote
 from coffea_conserv.attacks.problem import Problem, standard
+from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.state import Answers, Offers, Pairs, State, picked
 
 __all__ = ("Run", "Transport")
@@ -101,10 +102,7 @@ class _Point:
     def where(self, groups: Tensor, other: _Point) -> _Point:
         """Own values of the groups of a mask, those of another point for the rest."""
         mask = groups[:, None, None]
-        prices = Prices(
-            torch.where(mask, self.prices.correlation, other.prices.correlation),
-            torch.where(mask, self.prices.tables, other.prices.tables),
-        )
+        prices = self.prices.joined(other.prices, lambda own, others: torch.where(mask, own, others))
         value = torch.where(groups, self.penalty, other.penalty)
         return _Point(self.totals.where(groups, other.totals), prices, value)
 
@@ -126,9 +124,7 @@ class Run:
         """Start from the nominal events."""
         problem, group = self.problem, self.problem.group
         z = standard(problem.x, problem.there, problem.mean, problem.spread, group)
-        free = Prices(
-            torch.zeros_like(self.limits.shift(problem.totals)), torch.zeros_like(self.limits.reference)
-        )
+        free = self.limits.free(problem.totals)
         logit = problem.logit(problem.x, torch.arange(len(group), device=group.device))
         landed = torch.zeros_like(self.limits.total, dtype=torch.bool)
         return State(problem.x, z, logit, problem.cells, problem.totals, free, self.stiffness, landed, 0)
@@ -151,7 +147,8 @@ class Run:
             offers = self._offers(state, pairs.part(part), answers.part(part))
             made, at = self._round(state, at, offers)
             _write(moved, offers, made)
-        multipliers = _mixed(state.multipliers, at.prices, self.settings.memory)
+        share = self.settings.memory
+        multipliers = state.multipliers.joined(at.prices, lambda old, now: torch.lerp(old, now, share))
         x, z, logit, cells = moved
         kept = (state.stiffness, state.landed, state.step + 1)
         after = State(x, z, logit, cells, at.totals, multipliers, *kept)
@@ -285,13 +282,6 @@ def _ranked(net: Tensor, chosen: Tensor, group: Tensor, groups: int) -> tuple[Te
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[group[order]]
     return rank, torch.bincount(group[chosen], minlength=groups)
-
-
-def _mixed(before: Prices, now: Prices, share: float) -> Prices:
-    """Multipliers that remember."""
-    return Prices(
-        torch.lerp(before.correlation, now.correlation, share), torch.lerp(before.tables, now.tables, share)
-    )
 
 
 def _write(moved: tuple[Tensor, ...], offers: Offers, made: Tensor) -> None:
