@@ -1,4 +1,4 @@
-"""The conformance suite: all solvers keep it, a third one from the docs too, and every broken rule is found."""
+"""The conformance suite: all solvers keep it, one from the docs too, and every broken rule is found."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def check_solver(solver: Solver) -> None:
     Parameters
     ----------
     solver
-        Settings of the solver, as for :func:`coffea_conserv.attack`. Some ten steps are enough, as the samples
+        Settings of the solver, as for :func:`coffea_conserv.attack`. Some ten steps are enough: the samples
         hold some hundred events.
 
     Raises
