@@ -15,7 +15,7 @@ from coffea_conserv.attacks.curve import fooling_curve
 from coffea_conserv.attacks.engine import SMALLEST_GROUP, perturb
 from coffea_conserv.attacks.loop import Solver, solve
 from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.budget import Budget
+from coffea_conserv.budget import Budget, Chi2
 from coffea_conserv.features import Feature, present
 from coffea_conserv.shifts import within
 from coffea_conserv.testing.problems import (
@@ -51,6 +51,10 @@ _LIMITS = {
     "exact marginals, no change of correlations": (Budget(rms=0.0, correlation=0.0, watch=0.2), "equal"),
     "r.m.s. of bins, varying weights": (Budget(rms=0.05, correlation=0.02, watch=0.2), "varying"),
     "band, two weights": (Budget(band=0.1, correlation=0.02, watch=0.2), "two"),
+    "cumulative distributions, χ², single correlations": (
+        Budget(rms=0.1, ks=0.02, chi2=Chi2(20.0, 4000), correlation=0.1, correlation_element=0.02, watch=0.2),
+        "equal",
+    ),
     "Jensen–Shannon distance, weights of both signs": (
         Budget(jsd=0.03, correlation=0.05, watch=0.2),
         "signed",
