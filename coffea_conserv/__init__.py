@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from coffea_conserv.result import Result as Result
     from coffea_conserv.sums import Sums as Sums
     from coffea_conserv.verdict import Verdict as Verdict
+    from coffea_conserv.wrapper.processor import ConservProcessor as ConservProcessor
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _HOME = {
     "Chi2": "coffea_conserv.budget",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
+    "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features",
     "Model": "coffea_conserv.attacks.model",

@@ -55,13 +55,46 @@ from coffea_conserv.sums import Sample, Sums, fill_sums
 if TYPE_CHECKING:
     from coffea_conserv.result import Estimate, Result
 
-__all__ = ("Conserv",)
+__all__ = ("Conserv", "Moved", "Selection")
 
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
 
 _checked: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selected events of one chunk without their features; arguments of the call of :class:`Conserv`."""
+
+    regions: Mapping[str, Any]
+    weight: Any = None
+    events: Any = None
+    data: bool = False
+    fold: Any = None
+    context: Mapping[str, Any] | None = None
+    dataset: str | None = None
+    chunk: str | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was done to the selected events of one chunk.
+
+    Parameters
+    ----------
+    sums
+        What adds up over chunks.
+    nominal
+        Features, shape (events, features).
+    attacked
+        Variation → features, same shape; empty for real data.
+    """
+
+    sums: Sums
+    nominal: NDArray[np.float32]
+    attacked: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,15 +277,33 @@ class Conserv:
         InputError
             With the offender and the remedy.
         """
-        dataset, chunk, read = identity(events, dataset, chunk)
+        given = Selection(regions, weight, events, data, fold, context, dataset, chunk)
+        return self.moved(columns, given).sums
+
+    def moved(self, columns: Any, given: Selection) -> Moved:
+        """Do what the call does, and return the attacked features too.
+
+        Parameters
+        ----------
+        columns
+            Feature → one value per selected event.
+        given
+            The arguments of the call.
+
+        Raises
+        ------
+        InputError
+            With the offender and the remedy.
+        """
+        dataset, chunk, read = identity(given.events, given.dataset, given.chunk)
         arrays = to_columns(columns, [feature.name for feature in self.features])
         matrix = feature_matrix(arrays, self.features)
         count = len(matrix)
-        masks = to_masks(regions, count)
-        weights = to_weights(weight, count, dataset, data=data)
-        folds = to_folds(fold, count, len(self.handles))
-        batch = Batch(matrix, weights, atoms(masks), folds, to_context(context, count, list(arrays)))
-        values, unattacked = self._values(batch, masks, (dataset, chunk), data=data)
+        masks = to_masks(given.regions, count)
+        weights = to_weights(given.weight, count, dataset, data=given.data)
+        folds = to_folds(given.fold, count, len(self.handles))
+        batch = Batch(matrix, weights, atoms(masks), folds, to_context(given.context, count, list(arrays)))
+        values, unattacked = self._values(batch, masks, (dataset, chunk), data=given.data)
         sample = Sample(
             dataset,
             chunk,
@@ -262,9 +313,16 @@ class Conserv:
             unattacked,
             self.working_point,
             count if read is None else read,
-            data,
+            given.data,
         )
-        return fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
+        sums = fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
+        names = [feature.name for feature in self.features]
+        attacked = {
+            variation: np.stack([found[name] for name in names], axis=1)
+            for variation, found in values.items()
+            if variation != "nominal"
+        }
+        return Moved(sums, matrix, attacked)
 
     def _values(
         self, batch: Batch, masks: Mapping[str, NDArray[np.bool_]], origin: tuple[str, str], *, data: bool

@@ -1,0 +1,23 @@
+"""An unmodified analysis, run on nominal and on attacked events: the only room that knows coffea.
+
+``bindings`` finds the values of features in the columns of events and writes new ones back, ``copies`` hands
+out events that an analysis may write into, ``outputs`` joins what it returns, ``migration`` counts who
+changes sides, and ``processor`` puts all of it into one coffea processor.
+"""
+
+from __future__ import annotations
+
+from coffea_conserv.wrapper.bindings import Bound
+from coffea_conserv.wrapper.migration import Migration, migrations
+from coffea_conserv.wrapper.outputs import Labels, Variations, variation_of
+from coffea_conserv.wrapper.processor import ConservProcessor
+
+__all__ = (
+    "Bound",
+    "ConservProcessor",
+    "Labels",
+    "Migration",
+    "Variations",
+    "migrations",
+    "variation_of",
+)
