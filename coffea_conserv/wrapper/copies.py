@@ -77,8 +77,8 @@ class Copy:
 def _unreferred(kind: str) -> None:
     """Say once what cannot be followed."""
     logger.warning(
-        "%s is not what coffea made, or a part of it: cross-references such as Muon.matched_jet, if there are "
-        "any, show nominal values in the attacked events too; select events in the processor",
+        "%s is not what coffea made, or a part of it: cross-references such as Muon.matched_jet, if there "
+        "are any, show nominal values in the attacked events too; select events in the processor",
         kind,
     )
 

@@ -1,0 +1,49 @@
+"""The code of the pages in ``docs/`` runs, page by page, in its order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from made_nano import write
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"<!-- example: tests/test_docs.py runs this -->\n```python\n(.*?)```", re.DOTALL)
+
+
+class Momenta(torch.nn.Module):
+    """Large momenta are signal; a missing jet counts as none."""
+
+    def forward(self, x):
+        """Logits, shape (events,)."""
+        return (x.clamp(min=0).sum(1) - 150) / 40
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the model and the file that the page names."""
+    monkeypatch.chdir(tmp_path)
+    rows = torch.export.Dim("events")
+    exported = torch.export.export(Momenta().eval(), (torch.ones(4, 3),), dynamic_shapes=({0: rows},))
+    torch.export.save(exported, "classifier.pt2")
+    write(tmp_path / "tt.root", events=1500)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore:Missing cross-reference:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*cross-reference.*:RuntimeWarning")
+def test_the_page_on_the_wrapper(capsys):
+    """Histograms have an axis, limits hold, and something moved."""
+    blocks = BLOCK.findall((DOCS / "wrapper.md").read_text())
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(block, names)  # noqa: S102 -- our own page
+    assert names["result"].verdict.passed
+    assert list(names["out"]["mass"].axes[0]) == ["nominal", "conservUp", "conservDown"]
+    up, nominal = (names["out"]["mass"][{"variation": v}] for v in ("conservUp", "nominal"))
+    assert up != nominal
+    assert "MET > 30 GeV conservUp" in capsys.readouterr().out
