@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.bands import Band
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.floors import Floors
 from coffea_conserv.measures import RMS_PER_JSD
 
 __all__ = ("Band", "Budget", "Chi2")
@@ -246,19 +247,57 @@ class Budget:
         """Limit of watched quantities as a Jensen–Shannon distance."""
         return self.watch / RMS_PER_JSD
 
-    def meaning(self) -> str:
-        """Say in the analyst's terms what the limits mean."""
+    def below(self, floors: Floors) -> tuple[str, ...]:
+        """Names of the limits that are smaller than what samples differ by, by chance; 0 is no such limit."""
+        value = getattr(self, self.kind)
+        parts = [self.marginal(name) for name in value] if isinstance(value, Mapping) else [self.marginal("")]
+        limits = {
+            self.kind: (min(parts), getattr(floors, self.kind)),
+            "ks": (self._free("ks"), floors.ks),
+            "chi2": (self.chi2.rms if self.chi2 else math.inf, floors.rms),
+            "correlation": (self.correlation, floors.correlation),
+            "correlation_element": (self._free("correlation_element"), floors.element),
+        }
+        if self.frozen:
+            return ()
+        return tuple(name for name, (limit, floor) in limits.items() if 0 < limit < floor)
+
+    def meaning(self, *, events: float | None = None, bins: int = 40, features: int | None = None) -> str:
+        r"""Say in the analyst's terms what the limits mean, and what a sample could see of them.
+
+        Parameters
+        ----------
+        events
+            Effective number of events (Σw)² / Σw² of a sample. If it is given, the text says what two such
+            samples differ by, by chance, and which limits are below that.
+        bins, features
+            Number of bins with content, and of features.
+
+        Examples
+        --------
+        >>> print(Budget(rms=0.05).meaning(events=1e4).split("; ")[-1].replace(" (", "\n("))
+        two samples of 10,000 events differ by chance by 8.8% r.m.s. of 40 bins
+        (distance 0.0375), 1.23% in KS: more than rms allow
+        """
         if self.frozen:
             return "no event may move"
-        element = (
-            ""
-            if self.correlation_element is None
-            else f", no element by more than {self.correlation_element:g}"
+        rest = f"correlation matrix within {self.correlation:g}"
+        if self.correlation_element is not None:
+            rest += f", no element by more than {self.correlation_element:g}"
+        parts = [self._marginals(), *self._further(), rest, f"watched within {self.watch:.1%} r.m.s."]
+        if events is not None:
+            parts.append(self._chance(Floors(events, bins, features or 0), features))
+        return "; ".join(parts)
+
+    def _chance(self, floors: Floors, features: int | None) -> str:
+        text = (
+            f"two samples of {floors.events:,.0f} events differ by chance by {floors.rms:.1%} r.m.s. of "
+            f"{floors.bins} bins (distance {floors.jsd:.4f}), {floors.ks:.2%} in KS"
         )
-        rest = (
-            f"correlation matrix within {self.correlation:g}{element}; watched within {self.watch:.1%} r.m.s."
-        )
-        return "; ".join([self._marginals(), *self._further(), rest])
+        if features is not None:
+            text += f", {floors.correlation:.4f} in the correlation matrix"
+        below = self.below(floors)
+        return f"{text}: more than {', '.join(below)} allow" if below else text
 
     def _marginals(self) -> str:
         value = getattr(self, self.kind)

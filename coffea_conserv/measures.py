@@ -22,6 +22,7 @@ __all__ = (
     "ks_distance",
     "pair_sums",
     "rms_deviation",
+    "varying",
 )
 
 Floats = NDArray[np.float64]
@@ -243,6 +244,28 @@ def pair_sums(z: Floats, there: NDArray[np.bool_], weight: Floats) -> Floats:
     return np.stack([m.T @ wm, v.T @ wm, (v * v).T @ wm, v.T @ (weight[:, None] * v)])
 
 
+def varying(sums: Floats) -> NDArray[np.bool_]:
+    """Tell which quantities vary in the events in which another one is present too.
+
+    Parameters
+    ----------
+    sums
+        :func:`pair_sums`, shape (4, quantities, quantities).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (quantities, quantities): whether j has a positive variance where k is present. Not where a
+        quantity is constant or missing, or the sum of weights or the net variance is not positive.
+    """
+    total, first, second, _ = sums
+    good = total > 0
+    safe = np.where(good, total, 1.0)
+    # The variance of a constant is rounding of about ε·⟨z²⟩, not exactly 0.
+    spread = second / safe - (first / safe) ** 2 > 1e-12 * np.maximum(second / safe, 1e-300)
+    return np.asarray(good & spread)
+
+
 def correlation(sums: Floats) -> Floats:
     """Weighted Pearson matrix from :func:`pair_sums`, pairwise complete.
 
@@ -258,13 +281,11 @@ def correlation(sums: Floats) -> Floats:
         or a net variance that is not positive) has correlation 0.
     """
     total, first, second, mixed = sums
-    good = total > 0
-    safe = np.where(good, total, 1.0)
+    spread = varying(sums)
+    good = spread & spread.T
+    safe = np.where(total > 0, total, 1.0)
     mean = first / safe
     variance = second / safe - mean**2
-    # The variance of a constant is rounding of about ε·⟨z²⟩, not exactly 0.
-    spread = good & (variance > 1e-12 * np.maximum(second / safe, 1e-300))
-    good = spread & spread.T
     covariance = mixed / safe - mean * mean.T
     scale = np.sqrt(np.where(good, variance * variance.T, 1.0))
     matrix = np.where(good, covariance / scale, 0.0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.fooling import Fooling, fooling_of
 from coffea_conserv.groups import content, counts_of
+from coffea_conserv.samples import Statistics, statistics_of
 from coffea_conserv.shifts import LARGEST, PULLS, Shift, make_shifts
 from coffea_conserv.sums import VARIATIONS, Sums
 from coffea_conserv.verdict import Contents, Limit, NegativeBins, Verdict, judge, negative_bins
@@ -42,15 +43,21 @@ def fooling_rows(sums: Sums, groups: Sequence[Group], regions: Sequence[str]) ->
     )
 
 
-def judge_merged(sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]) -> Verdict:
-    """Judge all groups, in every region and direction where they have events."""
+def judge_merged(
+    sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]
+) -> tuple[Verdict, tuple[Statistics, ...]]:
+    """Judge all groups, in every region and direction where they have events, and say what each can tell."""
     limits: list[Limit] = []
     negative: list[NegativeBins] = []
+    known: dict[str, Statistics] = {}
     for (_, name, datasets), where in _filled(sums, groups, regions):
         contents, group = _contents(sums, settings, datasets, where), "/".join((name, *where))
         limits.extend(judge(group, contents, settings.budget, settings.features, settings.watched))
         negative.extend(negative_bins(group, contents))
-    return Verdict(tuple(limits), tuple(negative))
+        sample = f"{name}/{where[0]}"
+        if sample not in known:
+            known[sample] = statistics_of(sample, contents, settings.budget, settings.features)
+    return Verdict(tuple(limits), tuple(negative)), tuple(known.values())
 
 
 def shift_rows(

@@ -31,6 +31,7 @@ __all__ = (
     "coverage_table",
     "fooling_table",
     "print_report",
+    "statistics_table",
     "to_dict",
     "verdict_table",
     "warnings_table",
@@ -132,6 +133,30 @@ def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.1%}"
 
 
+def statistics_table(result: Result) -> Table:
+    """Make a table of what two samples of each size differ by, by chance, and which limits are below."""
+    caption = "differences of two independent samples of as many effective events, by chance"
+    table = Table(title="what the samples can tell", caption=caption)
+    table.add_column("group", overflow="fold")
+    for name in ("events", "effective", "negative", "r.m.s.", "JSD", "KS", "correlation"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("limits below", overflow="fold")
+    for row in result.statistics:
+        sizes = (f"{row.events:,.0f}", f"{row.effective_events:,.0f}", f"{row.negative_share:.1%}")
+        floors = (_share(row.rms), f"{row.jsd:.3f}", f"{row.ks:.3f}", f"{row.correlation:.3f}")
+        table.add_row(escape(row.group), *sizes, *floors, ", ".join(row.below))
+    return table
+
+
+def _degenerate_lines(result: Result) -> list[str]:
+    """Say which features have no correlation of their own, one line for each finding."""
+    lines: dict[str, list[str]] = {}
+    for row in result.statistics:
+        for found in row.degenerate:
+            lines.setdefault(f"{found.kind}: {', '.join(found.features)}", []).append(row.group)
+    return [f"{text} in {', '.join(groups)}" for text, groups in lines.items()]
+
+
 def coverage_table(result: Result) -> Table:
     """Make a table of the chunks and events asked for and done, by dataset."""
     table = Table(title="coverage", caption="chunk: median number of events read in one")
@@ -195,7 +220,7 @@ def _negative_lines(result: Result) -> list[str]:
 
 
 def print_report(result: Result, console: Console, *, all_limits: bool = False) -> None:
-    """Print verdict, fooling ratios, coverage and warnings of the score templates to a console of rich."""
+    """Print verdict, fooling ratios, samples, coverage and warnings of the score templates to a console."""
     console.print(verdict_table(result, all_limits=all_limits))
     negative = _negative_lines(result)
     if negative:
@@ -205,7 +230,13 @@ def print_report(result: Result, console: Console, *, all_limits: bool = False) 
         )
         for line in negative:
             console.print(f"  {escape(line)}")
+    degenerate = _degenerate_lines(result)
+    if degenerate:
+        console.print("[yellow]Features without a correlation of their own[/]:")
+        for line in degenerate:
+            console.print(f"  {escape(line)}")
     console.print(fooling_table(result))
+    console.print(statistics_table(result))
     console.print(coverage_table(result))
     warnings = result.templates("score").warnings
     if warnings:
@@ -219,10 +250,10 @@ def to_dict(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved), ``coverage``,
-        ``events_per_chunk`` (median over the chunks of simulation), ``warnings`` (of the score templates),
-        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not a finite number
-        is ``None``.
+        ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved),
+        ``statistics`` (what the samples can tell), ``coverage``, ``events_per_chunk`` (median over the chunks
+        of simulation), ``warnings`` (of the score templates), ``processes``, ``estimates``, ``regions``,
+        ``settings`` and ``versions``. What is not a finite number is ``None``.
     """
     simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
     plain: dict[str, Any] = _plain(
@@ -231,6 +262,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             "verdict": result.verdict.to_dict(),
             "fooling": [asdict(row) for row in result.fooling],
             "shifts": [asdict(row) for row in result.shifts],
+            "statistics": [asdict(row) for row in result.statistics],
             "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
             "events_per_chunk": median_chunk(result.sums, simulation),
             "warnings": [asdict(warning) for warning in result.templates("score").warnings],

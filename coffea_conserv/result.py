@@ -33,6 +33,7 @@ from coffea_conserv.groups import (
 )
 from coffea_conserv.measures import correlation
 from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.samples import Statistics
 from coffea_conserv.shifts import Shift
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.templates import LABEL, Templates, make_templates
@@ -106,6 +107,9 @@ class Result:
         What was processed, by dataset.
     shifts
         How far each feature moved, in the groups of the verdict.
+    statistics
+        What the samples of these groups can tell: effective events, share of negative weight, statistical
+        floors, and features that are constant, collinear or missing.
     """
 
     sums: Sums = field(repr=False)
@@ -117,6 +121,7 @@ class Result:
     fooling: tuple[Fooling, ...] = field(repr=False)
     coverage: tuple[Coverage, ...]
     shifts: tuple[Shift, ...] = field(repr=False)
+    statistics: tuple[Statistics, ...] = field(repr=False)
 
     @property
     def simulation(self) -> tuple[str, ...]:
@@ -352,16 +357,18 @@ def make_result(
     groups: list[Group] = [("dataset", n, (n,)) for names in simulated(grouped).values() for n in names]
     groups += [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
     sums_of = [*groups, *(("all" if n == ALL else "total", n, names) for n, names in summed.items())]
+    verdict, statistics = judge_merged(sums, settings, groups, regions)
     return Result(
         sums,
         settings,
         grouped,
         estimated,
         regions,
-        judge_merged(sums, settings, groups, regions),
+        verdict,
         fooling_rows(sums, sums_of, regions),
         coverage_of(sums, wanted),
         shift_rows(sums, settings, groups, regions),
+        statistics,
     )
 
 

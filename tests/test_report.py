@@ -200,6 +200,7 @@ def test_json_reads_back_equal():
         "verdict",
         "fooling",
         "shifts",
+        "statistics",
         "coverage",
         "events_per_chunk",
         "warnings",

@@ -17,7 +17,7 @@ from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
 from coffea_conserv.attacks.candidates import check_single
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
-from coffea_conserv.attacks.judging import judge_groups, measure_shifts
+from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
 from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.model import make_handles
 from coffea_conserv.attacks.network import check_network
@@ -26,6 +26,7 @@ from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features, make_watched
+from coffea_conserv.samples import Statistics
 from coffea_conserv.shifts import Shift
 from coffea_conserv.verdict import Verdict
 
@@ -73,6 +74,9 @@ class Attacked:
         Every limit in every group, judged on ``x``.
     shifts
         How far each feature moved in each group.
+    statistics
+        What the sample of each group can tell: effective events, share of negative weight, statistical
+        floors, and features that are constant, collinear or missing.
     """
 
     x: Any
@@ -83,6 +87,7 @@ class Attacked:
     unattacked: NDArray[np.bool_]
     verdict: Verdict
     shifts: tuple[Shift, ...]
+    statistics: tuple[Statistics, ...]
 
 
 def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with defaults
@@ -275,6 +280,7 @@ class Ready:
             outcome.unattacked,
             Verdict(judge_groups(batch, self.task, moved, signed)),
             measure_shifts(batch, self.task, moved),
+            measure_statistics(batch, self.task),
         )
 
 

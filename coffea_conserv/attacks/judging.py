@@ -12,10 +12,11 @@ from coffea_conserv.attacks.batch import Batch, Task, watched_values
 from coffea_conserv.attacks.signs import counted, lacking
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
 from coffea_conserv.measures import pair_sums
+from coffea_conserv.samples import Statistics, statistics_of
 from coffea_conserv.shifts import Shift, make_shifts, shift_sums
 from coffea_conserv.verdict import Contents, Limit, judge
 
-__all__ = ("judge_groups", "measure_shifts")
+__all__ = ("judge_groups", "measure_shifts", "measure_statistics")
 
 Scores = NDArray[np.float32]
 Column = NDArray[Any]
@@ -56,6 +57,17 @@ def judge_groups(
 def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
     """Features and watched quantities of all events, each of shape (events,)."""
     return [*x.T, *watched_values(batch, task, x).values()]
+
+
+def measure_statistics(batch: Batch, task: Task) -> tuple[Statistics, ...]:
+    """Say what the nominal sample of every group can tell."""
+    columns, made = list(batch.x.T), []
+    for value in np.unique(batch.group[batch.group >= 0]):
+        inside = batch.group == value
+        mine = [column[inside] for column in columns]
+        contents = _contents(task.features, batch.weight[inside], [mine, mine])
+        made.append(statistics_of(str(value), contents, task.budget, task.features))
+    return tuple(made)
 
 
 def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:
