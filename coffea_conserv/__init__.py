@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.baselines import Compared as Compared
     from coffea_conserv.attacks.baselines import baselines as baselines
     from coffea_conserv.attacks.baselines import compare as compare
+    from coffea_conserv.attacks.callback import Callback as Callback
     from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
     from coffea_conserv.attacks.model import Model as Model
+    from coffea_conserv.attacks.outputs import Classes as Classes
     from coffea_conserv.bands import Band as Band
     from coffea_conserv.budget import Budget as Budget
     from coffea_conserv.budget import Chi2 as Chi2
@@ -38,7 +40,9 @@ _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
     "Band": "coffea_conserv.bands",
     "Budget": "coffea_conserv.budget",
+    "Callback": "coffea_conserv.attacks.callback",
     "Chi2": "coffea_conserv.budget",
+    "Classes": "coffea_conserv.attacks.outputs",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",

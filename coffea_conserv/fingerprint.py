@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
@@ -84,7 +84,7 @@ class _Describer:
             return self._tensor(value)
         if hasattr(value, "edges") and hasattr(value, "traits"):
             return self._axis(value)
-        return f"{self._class(type(value))}, {self(getattr(value, '__dict__', None))}"
+        return f"{self._class(type(value))}, {self(_attributes(value))}"
 
     def _array(self, values: Any) -> str:
         content = values.tolist() if values.dtype.hasobject else _hash(np.ascontiguousarray(values).tobytes())
@@ -131,6 +131,25 @@ class _Describer:
                 functions = {n: part for n, part in inner.items() if isinstance(part, FunctionType)}
                 parts += [base.__qualname__, self(functions)]
         return ", ".join(parts)
+
+
+def _attributes(value: Any) -> Any:
+    """Attributes of an object, or what it is pickled as if it says that itself, as compiled classes do."""
+    kind = type(value)
+    plain = all(
+        getattr(kind, name, None) is getattr(object, name, None)
+        for name in ("__getstate__", "__reduce__", "__reduce_ex__")
+    )
+    if plain and hasattr(value, "__dict__"):
+        return value.__dict__
+    try:
+        reduced = value.__reduce_ex__(4)
+    except TypeError:  # it is pickled by its name, or not at all
+        return getattr(value, "__name__", None)
+    if isinstance(reduced, str):
+        return reduced
+    made, *parts = reduced
+    return made, *(list(part) if isinstance(part, Iterator) else part for part in parts)
 
 
 def _hash(content: bytes) -> str:

@@ -17,6 +17,7 @@ from coffea_conserv.sums import BLOCKS, FOOLING, Sums
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result
+    from coffea_conserv.settings import Settings
 
 __all__ = ("Fooling", "SeedSpread", "fooling_of", "jackknife", "seed_spread")
 
@@ -54,6 +55,8 @@ class Fooling:
         Events that stayed nominal because their group could not be attacked: number, share of Σ|w|.
     moved_share
         Share of the events with a changed value.
+    working_point
+        Score that is crossed.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Fooling:
     unattacked_events: int
     unattacked_share: float
     moved_share: float
+    working_point: float = 0.5
 
 
 def jackknife(strata: Sequence[Floats]) -> float:
@@ -116,9 +120,13 @@ def jackknife(strata: Sequence[Floats]) -> float:
 
 
 def fooling_of(
-    sums: Sums, which: tuple[str, str], datasets: Sequence[str], region: str, variation: str
+    sums: Sums,
+    which: tuple[str, str],
+    datasets: Sequence[str],
+    where: tuple[str, str],
+    point: tuple[int, float] = (0, 0.5),
 ) -> Fooling:
-    """Fooling ratio of some datasets in one region and direction.
+    """Fooling ratio of some datasets in one region and direction, at one working point.
 
     Parameters
     ----------
@@ -126,11 +134,14 @@ def fooling_of(
         Merged output.
     which
         Name and level of the group.
-    datasets, region, variation
-        What to sum.
+    datasets, where
+        What to sum; region and direction.
+    point
+        Index and score of the working point.
     """
-    nothing = np.zeros((BLOCKS, len(FOOLING)))
-    strata = [sums.fooling.get((dataset, region, variation), nothing) for dataset in datasets]
+    (region, variation), (index, score) = where, point
+    nothing = np.zeros((index + 1, BLOCKS, len(FOOLING)))
+    strata = [sums.fooling.get((dataset, region, variation), nothing)[index] for dataset in datasets]
     summed = np.sum([stratum.sum(axis=0) for stratum in strata], axis=0)
     total = dict(zip(FOOLING, summed.tolist(), strict=True))
     counts = counts_of(sums, datasets, region, variation)
@@ -147,6 +158,7 @@ def fooling_of(
         unattacked_events=int(counts["unattacked_events"]),
         unattacked_share=_ratio(counts["unattacked_abs_w"], counts["sum_abs_w"]),
         moved_share=_ratio(counts["moved_events"], counts["events"]),
+        working_point=score,
     )
 
 
@@ -160,7 +172,7 @@ class SeedSpread:
 
     Parameters
     ----------
-    name, level, region, variation
+    name, level, region, variation, working_point
         The group, as in :class:`Fooling`.
     ratio, score_shift
         Mean over the seeds.
@@ -177,6 +189,7 @@ class SeedSpread:
     ratio_spread: float
     score_shift: float
     score_shift_spread: float
+    working_point: float
 
 
 def seed_spread(results: Sequence[Result]) -> tuple[SeedSpread, ...]:
@@ -204,16 +217,27 @@ def seed_spread(results: Sequence[Result]) -> tuple[SeedSpread, ...]:
     made = []
     for rows in zip(*(result.fooling for result in results), strict=True):
         ratio, shift = (np.array([getattr(row, name) for row in rows]) for name in ("ratio", "score_shift"))
-        values = (part for column in (ratio, shift) for part in (column.mean(), column.std(ddof=1)))
         first = rows[0]
-        made.append(SeedSpread(first.name, first.level, first.region, first.variation, *map(float, values)))
+        made.append(
+            SeedSpread(
+                first.name,
+                first.level,
+                first.region,
+                first.variation,
+                ratio=float(ratio.mean()),
+                ratio_spread=float(ratio.std(ddof=1)),
+                score_shift=float(shift.mean()),
+                score_shift_spread=float(shift.std(ddof=1)),
+                working_point=first.working_point,
+            )
+        )
     return tuple(made)
 
 
 def _check_seeds(results: Sequence[Result]) -> None:
     seeds = [result.settings.seed for result in results]
     settings = {
-        (fingerprint(r.budget), r.objective, r.working_point, r.penalty, tuple(q.name for q in r.quantities))
+        (fingerprint(r.budget), r.objective, r.points, r.penalty, r.target, r.output, *_names(r))
         for r in (result.settings for result in results)
     }
     groups = {tuple((f.name, f.level, f.region, f.variation) for f in result.fooling) for result in results}
@@ -226,3 +250,7 @@ def _check_seeds(results: Sequence[Result]) -> None:
         msg = "the results have different groups; give the same processes and totals to each"
     if msg:
         raise InputError(msg)
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return tuple(quantity.name for quantity in settings.quantities)

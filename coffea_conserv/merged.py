@@ -16,7 +16,7 @@ from coffea_conserv.sums import VARIATIONS, Sums
 from coffea_conserv.verdict import Contents, Limit, NegativeBins, Verdict, judge, negative_bins
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Settings
+    from coffea_conserv.settings import Settings
 
 __all__ = ("Group", "fooling_rows", "judge_merged", "shift_rows")
 
@@ -35,11 +35,15 @@ def _filled(
                     yield group, (region, variation)
 
 
-def fooling_rows(sums: Sums, groups: Sequence[Group], regions: Sequence[str]) -> tuple[Fooling, ...]:
-    """Fooling ratios of all groups, in every region and direction where they have events."""
+def fooling_rows(
+    sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]
+) -> tuple[Fooling, ...]:
+    """Fooling ratios of all groups at every working point, wherever they have events."""
     filled = _filled(sums, groups, regions)
     return tuple(
-        fooling_of(sums, (name, level), datasets, *where) for (level, name, datasets), where in filled
+        fooling_of(sums, (name, level), datasets, where, point)
+        for (level, name, datasets), where in filled
+        for point in enumerate(settings.points)
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import hist
@@ -13,15 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.api import (
-    OBJECTIVES,
-    check_choice,
-    check_moves,
-    check_settings,
-    check_working_point,
-    named_solver,
-    pick_device,
-)
+from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.batch import (
     Batch,
     Task,
@@ -33,8 +24,19 @@ from coffea_conserv.attacks.batch import (
 )
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.model import Handle, make_handles
-from coffea_conserv.attacks.network import check_network
+from coffea_conserv.attacks.model import Handle, load_models, make_handles
+from coffea_conserv.attacks.options import (
+    OBJECTIVES,
+    TARGETS,
+    check_choice,
+    check_moves,
+    check_settings,
+    named_solver,
+    pick_device,
+    short,
+)
+from coffea_conserv.attacks.outputs import Classes, check_output
+from coffea_conserv.attacks.trial import examples, try_models
 from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
@@ -49,6 +51,7 @@ from coffea_conserv.features import (
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.groups import check_merged
 from coffea_conserv.matrix import feature_matrix
+from coffea_conserv.points import as_points
 from coffea_conserv.regions import atoms, check_regions
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
@@ -60,8 +63,6 @@ __all__ = ("Conserv", "Moved", "Selection")
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
-
-_checked: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class Conserv:
     Parameters
     ----------
     model
-        One logit per event, above 0 toward signal, from a float32 matrix (events, features): the file of
-        torch.export with a dynamic batch, an ``nn.Module``, ``Model(factory, state)``, or a list of these,
-        one per fold. Held as bytes; each worker process loads it once.
+        From a float32 matrix (events, features): the file of torch.export with a dynamic batch, an
+        ``nn.Module``, ``Model(factory, state)``, ``Callback(function of a NumPy matrix)``, or a list of
+        these, one per fold. Held as bytes; each worker process loads it once.
     features
         Primary quantities in the order of the model.
     budget
@@ -117,9 +118,18 @@ class Conserv:
     score
         Axis of the score, sigmoid(logit), with a bin for every score from 0 to 1.
     working_point
-        Score above which an event counts as signal.
+        Score above which an event counts as signal, or several, of which the first is the main one. There is
+        a fooling ratio for each.
+    output
+        What the model gives: one ``logit`` per event, above 0 toward signal, one ``probability``, or several
+        classes, of which :class:`coffea_conserv.Classes` makes one logit.
     objective
-        ``score``: move the mean score, for templates. ``cross``: cross the working point.
+        ``score``: move the mean score, for templates. ``cross``: cross the working point, or as many as can
+        be.
+    target
+        ``all`` events move, or the ``correct`` ones: those that are not yet on the side of the main working
+        point that the attack moves to. Limits hold for the regions as they are in both cases. Templates of
+        ``correct`` ones have a step at the working point.
     valid
         Torch function of a dict name → tensor; returns Booleans, which events are possible. Attacked events
         all are.
@@ -162,8 +172,10 @@ class Conserv:
     budget: Budget
     watch: Mapping[str, tuple[Any, Any]] | None = None
     score: Any = field(default_factory=lambda: hist.axis.Regular(20, 0, 1, name="score", label="score"))
-    working_point: float = 0.5
+    working_point: float | Sequence[float] = 0.5
+    output: str | Classes = "logit"
     objective: str = "score"
+    target: str = "all"
     valid: Callable[[dict[str, Any]], Any] | None = None
     seed: int = 1
     solver: str | Solver = "transport"
@@ -171,23 +183,27 @@ class Conserv:
     device: str = "auto"
     config: str = field(init=False, repr=False)
 
+    @isolated()
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, OBJECTIVES)
-        check_working_point(self.working_point)
+        check_choice("target", self.target, TARGETS)
+        check_output(self.output)
+        points = as_points(self.working_point)
         check_score_axis(self.score)
         check_settings(self.budget, self.seed, self.device)
         features = check_features(self.features)
         put = object.__setattr__  # a frozen value is completed while it is made
         put(self, "features", features)
+        put(self, "working_point", points if len(points) > 1 else points[0])
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", named_solver(self.solver))
         check_moves(self.penalty, features, named_solver(self.solver))
         self.budget.check_features([feature for feature in features if not feature.frozen])
-        examples = _examples(features)
-        check_functions(self._task(), torch.from_numpy(examples))
+        few = examples(features)
+        check_functions(self._task(), torch.from_numpy(few))
         put(self, "model", make_handles(self.model))
         put(self, "config", self._hash())
-        _check_models(self.model, features, examples)
+        try_models(self.handles, self.output, features, few)
 
     def _hash(self) -> str:
         """Hash of everything that the output depends on."""
@@ -197,7 +213,9 @@ class Conserv:
         settings = (
             self.score,
             self.working_point,
+            self.output,
             self.objective,
+            self.target,
             self.seed,
             repr(self.solver),
             self.penalty,
@@ -223,7 +241,7 @@ class Conserv:
             self.watched,
             self.budget,
             self.objective,
-            self.working_point,
+            as_points(self.working_point),
             self.valid,
             self.solver,
             composes=True,
@@ -231,6 +249,7 @@ class Conserv:
             score_edges=np.asarray(self.score.edges, dtype=np.float64),
         )
 
+    @isolated()
     def __call__(  # noqa: PLR0913 -- the one call of the plugin; keywords with defaults
         self,
         columns: Any,
@@ -311,7 +330,7 @@ class Conserv:
             masks,
             values,
             unattacked,
-            self.working_point,
+            as_points(self.working_point),
             count if read is None else read,
             given.data,
         )
@@ -329,7 +348,7 @@ class Conserv:
     ) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]:
         """All quantities in every variation, and which events stayed nominal."""
         device = pick_device(self.device)
-        models = [handle.load(device) for handle in self.handles]
+        models = load_models(self.handles, self.output, device)
         task = self._task()
         values = {"nominal": self._quantities(batch, task, models, batch.x)}
         unattacked: dict[str, NDArray[np.bool_]] = {}
@@ -341,7 +360,10 @@ class Conserv:
         possible(batch, task)  # complains about ``valid`` before anything expensive starts
         for variation, direction in DIRECTIONS.items():
             seed = seed_of(self.seed, *origin, direction)
-            outcome = perturb(batch, task, models, direction, seed, device)
+            some = batch
+            if self.target == "correct":
+                some = replace(batch, chosen=short(values["nominal"]["score"], task.points[0], direction))
+            outcome = perturb(some, task, models, direction, seed, device)
             values[variation] = self._quantities(batch, task, models, outcome.x)
             unattacked[variation] = outcome.unattacked
         return values, unattacked
@@ -407,32 +429,9 @@ class Conserv:
             self.seed,
             self.config,
             float(self.penalty),
+            self.target,
+            str(self.output),
         )
         return make_result(
             sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked
         )
-
-
-def _check_models(
-    handles: tuple[Handle, ...], features: tuple[Feature, ...], examples: NDArray[np.float32]
-) -> None:
-    """Check the models on the client, each once, however many attacks are made with them."""
-    key = ":".join(handle.digest for handle in handles) + str(len(features))
-    if key in _checked:
-        return
-    models = [handle.load(torch.device("cpu")) for handle in handles]
-    check_network(models, torch.from_numpy(examples), [feature.name for feature in features])
-    _checked.add(key)
-
-
-def _examples(features: tuple[Feature, ...]) -> NDArray[np.float32]:
-    """Events inside of the axes, to try a model on before there is any."""
-    rng = np.random.default_rng(0)
-    columns = []
-    for feature in features:
-        low, high = float(feature.axis.edges[0]), float(feature.axis.edges[-1])
-        low = max(low, -math.inf if feature.low is None else feature.low)
-        high = min(high, math.inf if feature.high is None else feature.high)
-        column = low + (high - low) * rng.uniform(0.02, 0.6, size=16)
-        columns.append(column if feature.axis.traits.continuous else np.floor(column))
-    return np.stack(columns, axis=1).astype(np.float32)

@@ -103,18 +103,18 @@ def comparison_table(rows: Sequence[Compared]) -> Table:
         if worst is not None:
             where = escape(f"{worst.name} ({worst.group})")
             cells = (where, f"{worst.value:.4g}", f"{worst.limit:.4g}", _share(worst.used))
-        table.add_row(escape(row.name), _percent(row.fooling_ratio), shift, *cells, _kept(kept=row.kept))
+        state = escape(f"left out: {row.note}") if row.note else _kept(kept=row.kept)
+        table.add_row(escape(row.name), _percent(row.fooling_ratio), shift, *cells, state)
     return table
 
 
 def fooling_table(result: Result) -> Table:
     """Make a table of the fooling ratios; a dash stands where there is no ratio or no error."""
-    point = f"{result.settings.working_point:g}"
-    caption = (
-        f"weight that crosses the score {point} over the weight on the side attacked; statistical errors"
-    )
+    points = result.settings.points
+    which = f"the score {points[0]:g}" if len(points) == 1 else "a score"
+    caption = f"weight that crosses {which} over the weight on the side attacked; statistical errors"
     table = Table(title="fooling ratio", caption=caption)
-    for name in ("group", "region", "variation"):
+    for name in ("group", "region", "variation", *(["score"] if len(points) > 1 else [])):
         table.add_column(name, overflow="fold")
     for name in ("fooled", "error", "returned", "net", "mean score", "unattacked", "moved"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -123,7 +123,8 @@ def fooling_table(result: Result) -> Table:
         error = "–" if math.isnan(row.error) else f"{row.error:.2%}"
         shares = (row.returned, row.net, row.unattacked_share, row.moved_share)
         returned, net, unattacked, moved = (_percent(share) for share in shares)
-        names = (escape(row.name), escape(row.region), row.variation)
+        at = (f"{row.working_point:g}",) if len(points) > 1 else ()
+        names = (escape(row.name), escape(row.region), row.variation, *at)
         cells = (*names, _percent(row.ratio), error, returned, net, shift)
         table.add_row(*cells, unattacked, moved)
     return table
@@ -292,7 +293,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "budget": {**budget, "meaning": settings.budget.meaning()},
         "score_edges": settings.score.edges,
         "working_point": settings.working_point,
+        "output": settings.output,
         "objective": settings.objective,
+        "target": settings.target,
         "penalty": settings.penalty,
         "seed": settings.seed,
         "config": settings.config,

@@ -13,10 +13,8 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import Coverage, coverage_of, read_asked
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature, Watched
 from coffea_conserv.fooling import Fooling
 from coffea_conserv.groups import (
     ALL,
@@ -34,6 +32,7 @@ from coffea_conserv.groups import (
 from coffea_conserv.measures import correlation
 from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
 from coffea_conserv.samples import Statistics
+from coffea_conserv.settings import Settings
 from coffea_conserv.shifts import Shift
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.templates import LABEL, Templates, make_templates
@@ -42,46 +41,6 @@ from coffea_conserv.verdict import Verdict
 __all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run was configured with, as far as its result needs it.
-
-    Parameters
-    ----------
-    features, watched
-        What is limited.
-    budget
-        The limits.
-    score
-        Axis of the score.
-    working_point
-        Score that separates the sides for the fooling ratio.
-    objective
-        Name of what the attack moves.
-    seed
-        Seed of the run.
-    config
-        Hash of the configuration, the same as that of the sums.
-    penalty
-        Price of moves.
-    """
-
-    features: tuple[Feature, ...]
-    watched: tuple[Watched, ...]
-    budget: Budget
-    score: Any
-    working_point: float
-    objective: str
-    seed: int
-    config: str
-    penalty: float = 0.0
-
-    @property
-    def quantities(self) -> tuple[Feature | Watched, ...]:
-        """Features, then watched quantities: the order of the correlation matrices."""
-        return (*self.features, *self.watched)
 
 
 @dataclass(frozen=True)
@@ -201,7 +160,14 @@ class Result:
                     view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
         return made
 
-    def fooling_of(self, name: str, region: str, variation: str = "conservUp") -> Fooling:
+    def fooling_of(
+        self,
+        name: str,
+        region: str,
+        variation: str = "conservUp",
+        *,
+        working_point: float | None = None,
+    ) -> Fooling:
         """Return the fooling ratio of one group, with its error.
 
         Parameters
@@ -210,6 +176,8 @@ class Result:
             Dataset, process, one of ``totals``, or ``"all simulation"``.
         region, variation
             Where, and in which direction.
+        working_point
+            One of those of the run; the main one if not given.
 
         Returns
         -------
@@ -222,7 +190,11 @@ class Result:
         InputError
             If there is none.
         """
-        known = {(row.name, row.region, row.variation): row for row in self.fooling}
+        points = self.settings.points
+        point = points[0] if working_point is None else working_point
+        _check_known("working point", point, points)
+        rows = (row for row in self.fooling if row.working_point == point)
+        known = {(row.name, row.region, row.variation): row for row in rows}
         if (name, region, variation) not in known:
             places = ", ".join(dict.fromkeys("/".join(key) for key in known)) or "none"
             msg = f"there is no fooling ratio of {name}/{region}/{variation}; there are {places}"
@@ -365,7 +337,7 @@ def make_result(
         estimated,
         regions,
         verdict,
-        fooling_rows(sums, sums_of, regions),
+        fooling_rows(sums, settings, sums_of, regions),
         coverage_of(sums, wanted),
         shift_rows(sums, settings, groups, regions),
         statistics,
@@ -382,7 +354,7 @@ def _as_estimates(estimates: Any) -> tuple[Estimate, ...]:
     return tuple(estimates)
 
 
-def _check_known(kind: str, name: str, known: Any) -> None:
+def _check_known(kind: str, name: Any, known: Any) -> None:
     if name not in known:
-        msg = f"there is no {kind} {name!r}; there are {', '.join(known) or 'none'}"
+        msg = f"there is no {kind} {name!r}; there are {', '.join(map(str, known)) or 'none'}"
         raise InputError(msg)

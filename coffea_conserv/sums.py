@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from coffea_conserv.errors import MergeError
 from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
 from coffea_conserv.folds import fold_index
 from coffea_conserv.measures import pair_sums
+from coffea_conserv.points import as_points
 from coffea_conserv.shifts import shift_sums
 
 __all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
@@ -61,7 +62,8 @@ class Sums:
     counts
         (dataset, region, variation) → array of :data:`COUNTS`.
     fooling
-        (dataset, region, variation) → sums by block of events, shape (:data:`BLOCKS`, :data:`FOOLING`).
+        (dataset, region, variation) → sums by working point and block of events, shape (points,
+        :data:`BLOCKS`, :data:`FOOLING`).
     shifts
         (dataset, region, variation) → :data:`coffea_conserv.shifts.PULLS` of features, shape (features, 2).
     largest
@@ -128,8 +130,8 @@ class Sample:
         Variation → quantity → values of shape (events,), among them ``score``.
     unattacked
         Variation → mask of the events that stayed nominal because their group could not be attacked.
-    score_side
-        Score that separates the sides of the working point.
+    working_point
+        Score that separates the sides, or several.
     events
         Number of events that were read for this chunk.
     real
@@ -142,7 +144,7 @@ class Sample:
     regions: Mapping[str, NDArray[np.bool_]]
     values: Mapping[str, Mapping[str, NDArray[Any]]]
     unattacked: Mapping[str, NDArray[np.bool_]]
-    score_side: float
+    working_point: float | Sequence[float]
     events: int
     real: bool = False
 
@@ -241,13 +243,24 @@ def _fooling(
     which: tuple[str, NDArray[np.bool_]],
     block: NDArray[np.int64],
 ) -> Floats:
-    """Sums of :data:`FOOLING` by block of events, from nominal and attacked scores."""
+    """Sums of :data:`FOOLING` by working point and block of events, from nominal and attacked scores."""
+    points = as_points(sample.working_point)
+    return np.stack([_crossings(sample, scores, which, block, point) for point in points])
+
+
+def _crossings(
+    sample: Sample,
+    scores: tuple[NDArray[Any], NDArray[Any]],
+    which: tuple[str, NDArray[np.bool_]],
+    block: NDArray[np.int64],
+    point: float,
+) -> Floats:
     variation, mask = which
     nominal, attacked = (score[mask] for score in scores)
     weight = sample.weight[mask]
     sign = 1.0 if variation == "conservUp" else -1.0
-    before = sign * (nominal - sample.score_side) <= 0
-    after = sign * (attacked - sample.score_side) <= 0
+    before = sign * (nominal - point) <= 0
+    after = sign * (attacked - point) <= 0
     crossed, returned = before & ~after, ~before & after
     size = np.abs(weight)
     columns = (

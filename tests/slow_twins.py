@@ -155,3 +155,15 @@ def pull2(before, after, noise=0.0, scale=0.0, period=math.inf):
     moved = shift(before, after, period)
     variance = noise**2 + (scale * float(before)) ** 2
     return 0.0 if moved == 0 else moved**2 / variance if variance else math.inf
+
+
+def class_score(logits, target, source, *, argmax):
+    """Probability of the target over that of target and source, of one event of several classes."""
+    weights = [math.exp(value - max(logits)) for value in logits]
+    sides = [target, source]
+    sides = [(side,) if isinstance(side, int) else side for side in sides]
+    if sides[1] is None:
+        sides[1] = [k for k in range(len(logits)) if k not in sides[0]]
+    add = max if argmax else math.fsum
+    one, two = (add(weights[k] for k in side) for side in sides)
+    return one / (one + two)

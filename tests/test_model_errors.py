@@ -109,7 +109,7 @@ def test_a_model_of_other_inputs_is_refused():
 @pytest.mark.parametrize("nothing", [None, 3, {0: net()}, torch.ones(3), lambda x: x, Net])
 def test_what_is_no_model(nothing):
     """The text says what can be given; in a list too."""
-    remedy = r"is no model: give the file of torch\.export, an nn\.Module, Model\(factory, state\), or a list"
+    remedy = r"is no model: give the file of torch\.export, an nn\.Module, Model\(factory, state\), Callback"
     for model in (nothing, [net(), nothing]):
         with pytest.raises(ModelError, match=remedy):
             make_handles(model)

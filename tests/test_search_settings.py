@@ -21,10 +21,10 @@ from made_problems import (
 from test_transport import assert_kept
 
 from coffea_conserv import Budget, ConfigurationError, Feature
-from coffea_conserv.attacks.api import SOLVERS, named_solver
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.candidates import Column
 from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.options import SOLVERS, named_solver
 from coffea_conserv.attacks.search import PRESETS, Search
 
 OPEN = {"rms": Budget(rms=0.05, correlation=0.02, watch=0.2)}

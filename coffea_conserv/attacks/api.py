@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
-from coffea_conserv.attacks.candidates import check_single
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.model import make_handles
+from coffea_conserv.attacks.model import load_models, make_handles
 from coffea_conserv.attacks.network import check_network
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.attacks.options import (
+    DIRECTIONS,
+    OBJECTIVES,
+    TARGETS,
+    check_choice,
+    check_moves,
+    check_settings,
+    named_solver,
+    pick_device,
+    short,
+)
+from coffea_conserv.attacks.outputs import Classes, check_output
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features, make_watched
+from coffea_conserv.points import as_points
 from coffea_conserv.samples import Statistics
 from coffea_conserv.shifts import Shift
 from coffea_conserv.verdict import Verdict
 
-__all__ = (
-    "SOLVERS",
-    "Asked",
-    "Attacked",
-    "Ready",
-    "attack",
-    "check_choice",
-    "check_moves",
-    "check_options",
-    "check_settings",
-    "check_working_point",
-    "named_solver",
-    "pick_device",
-    "prepare",
-)
+__all__ = ("Asked", "Attacked", "Crossing", "Ready", "attack", "check_options", "prepare")
 
-SOLVERS: dict[str, Solver] = {"transport": Transport(), "search": Search()}
-"""Solvers by name."""
 
-DIRECTIONS = ("signal", "background")
-OBJECTIVES = ("score", "cross")
-TARGETS = ("all", "correct")
+@dataclass(frozen=True)
+class Crossing:
+    """How many events crossed one working point.
+
+    Parameters
+    ----------
+    working_point
+        The score.
+    fooled
+        Events that crossed it in the direction of the attack, shape (events,).
+    fooling_ratio
+        Σ|w| of the fooled events over Σ|w| of those that were on the other side.
+    """
+
+    working_point: float
+    fooled: NDArray[np.bool_]
+    fooling_ratio: float
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,8 @@ class Attacked:
         Attacked features, of the shape and kind that was given.
     score_nominal, score
         Score of each event before and after, shape (events,).
-    fooled
-        Events that crossed the working point in the direction of the attack, shape (events,).
-    fooling_ratio
-        Σ|w| of the fooled events over Σ|w| of those that were on the other side.
+    crossings
+        What crossed, for each working point.
     unattacked
         Events that stayed nominal because their group is too small or could not be moved, shape (events,).
     verdict
@@ -82,14 +86,24 @@ class Attacked:
     x: Any
     score_nominal: NDArray[np.float32]
     score: NDArray[np.float32]
-    fooled: NDArray[np.bool_]
-    fooling_ratio: float
+    crossings: tuple[Crossing, ...]
     unattacked: NDArray[np.bool_]
     verdict: Verdict
     shifts: tuple[Shift, ...]
     statistics: tuple[Statistics, ...]
 
+    @property
+    def fooled(self) -> NDArray[np.bool_]:
+        """Events that crossed the (first) working point, shape (events,)."""
+        return self.crossings[0].fooled
 
+    @property
+    def fooling_ratio(self) -> float:
+        """Σ|w| of the fooled events over Σ|w| of those that were on the other side."""
+        return self.crossings[0].fooling_ratio
+
+
+@isolated()
 def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with defaults
     x: Any,
     model: Any,
@@ -101,7 +115,8 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     groups: ArrayLike | None = None,
     solver: str | Solver = "transport",
     objective: str = "cross",
-    working_point: float = 0.5,
+    output: str | Classes = "logit",
+    working_point: float | Sequence[float] = 0.5,
     target: str = "all",
     seed: int = 0,
     device: str = "auto",
@@ -118,8 +133,8 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     x
         Features, NumPy array or torch tensor of shape (events, features).
     model
-        One logit per event, above 0 toward signal: ``nn.Module``, file of torch.export, ``Model(factory,
-        state)``, or a list of these, one per fold.
+        ``nn.Module``, file of torch.export or TorchScript, ``Model(factory, state)``, ``Callback(function of
+        a NumPy matrix)``, or a list of these, one per fold. Any precision; evaluated in evaluation mode.
     features
         The columns of ``x``.
     budget
@@ -134,8 +149,12 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         ``transport``, ``search``, or the settings of one.
     objective
         ``cross``: as many events as possible cross the working point. ``score``: the mean score moves.
+    output
+        What the model gives for each event: one ``logit``, above 0 toward signal, one ``probability`` of
+        signal, or several classes, of which :class:`coffea_conserv.Classes` makes one logit.
     working_point
-        Score in 0 … 1.
+        Score in 0 … 1. Of several ``cross`` crosses as many as it can, and the first one is the main one:
+        that of ``target``, ``fooled`` and ``fooling_ratio``.
     target
         ``all`` events, or the ``correct`` ones: those that are not yet on the side that the attack moves to.
         The limits then hold for the sample of these events alone, as in the paper.
@@ -192,6 +211,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         groups=groups,
         solver=solver,
         objective=objective,
+        output=output,
         working_point=working_point,
         target=target,
         seed=seed,
@@ -216,7 +236,8 @@ class Asked:
     groups: ArrayLike | None = None
     solver: Any = "transport"
     objective: str = "cross"
-    working_point: float = 0.5
+    output: str | Classes = "logit"
+    working_point: float | Sequence[float] = 0.5
     target: str = "all"
     seed: int = 0
     device: str = "auto"
@@ -249,8 +270,6 @@ class Ready:
         ``signal`` or ``background``.
     nominal
         Score of each event, shape (events,).
-    before
-        Events that are not yet on the side that the attack moves to, shape (events,).
     """
 
     given: Any
@@ -260,41 +279,42 @@ class Ready:
     device: torch.device
     direction: str
     nominal: NDArray[np.float32]
-    before: NDArray[np.bool_]
 
     def finish(self, outcome: Outcome) -> Attacked:
         """Scores, fooled events and verdict of what was moved."""
         batch, moved = self.batch, outcome.x
         attacked = scores(batch, self.models, moved, self.device)
-        fooled = self.before & ~_short(attacked, self.task.working_point, self.direction)
-        size = np.abs(batch.weight)
-        start = size[self.before & (batch.group >= 0)].sum()
-        ratio = float(size[fooled].sum() / start) if start > 0 else 0.0
         signed = signed_scores(batch, moved, self.models, self.device)
         return Attacked(
             like(moved, batch.x, self.given),
             self.nominal,
             attacked,
-            fooled,
-            ratio,
+            tuple(self._crossing(attacked, point) for point in self.task.points),
             outcome.unattacked,
             Verdict(judge_groups(batch, self.task, moved, signed)),
             measure_shifts(batch, self.task, moved),
             measure_statistics(batch, self.task),
         )
 
+    def _crossing(self, attacked: NDArray[np.float32], point: float) -> Crossing:
+        before, after = (short(score, point, self.direction) for score in (self.nominal, attacked))
+        fooled, size = before & ~after, np.abs(self.batch.weight)
+        start = size[before & (self.batch.group >= 0)].sum()
+        return Crossing(point, fooled, float(size[fooled].sum() / start) if start > 0 else 0.0)
 
+
+@isolated()
 def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Ready:
     """Check the arguments of an attack, load its models and evaluate the nominal scores."""
     features, settings = _checked(features, asked)
     matrix = make_matrix(x, features)
     where = pick_device(asked.device)
-    models = [handle.load(where) for handle in make_handles(model)]
+    models = load_models(make_handles(model), asked.output, where)
     given = (asked.weights, asked.groups, asked.fold, asked.context)
     batch = make_batch(matrix, given, len(models))
-    watched, point = make_watched(asked.watch, features), asked.working_point
+    watched, points = make_watched(asked.watch, features), as_points(asked.working_point)
     penalty = float(asked.penalty)
-    task = Task(features, watched, asked.budget, asked.objective, point, asked.valid, settings, penalty)
+    task = Task(features, watched, asked.budget, asked.objective, points, asked.valid, settings, penalty)
     if len(matrix):
         few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
         check_network(models, few.to(where), [f.name for f in features])
@@ -302,16 +322,10 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Re
         possible(batch, task)
     nominal = scores(batch, models, matrix, where)
     check_scores(nominal, matrix, features)
-    before = _short(nominal, point, asked.direction)
     if asked.target == "correct":
-        batch = Batch(matrix, batch.weight, np.where(before, batch.group, -1), batch.fold, batch.context)
-    return Ready(x, batch, task, models, where, asked.direction, nominal, before)
-
-
-def _short(score: NDArray[np.float32], point: float, direction: str) -> NDArray[np.bool_]:
-    """Events that are not on the side of the working point that the attack moves to."""
-    sign = 1.0 if direction == "signal" else -1.0
-    return np.asarray(sign * (score - point) <= 0)
+        correct = short(nominal, points[0], asked.direction)
+        batch = replace(batch, group=np.where(correct, batch.group, -1))
+    return Ready(x, batch, task, models, where, asked.direction, nominal)
 
 
 def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, ...], Any]:
@@ -320,79 +334,9 @@ def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, 
     check_choice("direction", asked.direction, DIRECTIONS)
     check_choice("objective", asked.objective, OBJECTIVES)
     check_choice("target", asked.target, TARGETS)
-    check_working_point(asked.working_point)
+    check_output(asked.output)
+    as_points(asked.working_point)
     check_settings(asked.budget, asked.seed, asked.device)
     check_moves(asked.penalty, features, named_solver(asked.solver))
     asked.budget.check_features([feature for feature in features if not feature.frozen])
     return features, named_solver(asked.solver)
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise unless the value is one of the choices."""
-    if value not in choices:
-        msg = f"{name}={value!r} is not known; choose one of {', '.join(choices)}"
-        raise ConfigurationError(msg)
-
-
-def check_working_point(value: float) -> None:
-    """Raise unless the working point is a score between 0 and 1."""
-    if not 0 < value < 1:
-        msg = f"working_point={value} must lie between 0 and 1: it is a score, sigmoid(logit)"
-        raise ConfigurationError(msg)
-
-
-def check_settings(budget: Any, seed: Any, device: Any) -> None:
-    """Check what has a type and no check of its own."""
-    msg = ""
-    if not isinstance(budget, Budget):
-        msg = f"budget must be a Budget, such as Budget(rms=0.05), got {budget!r}"
-    elif isinstance(seed, bool) or not isinstance(seed, Integral):
-        msg = f"seed must be an integer, got {seed!r}"
-    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
-    if msg:
-        raise ConfigurationError(msg)
-
-
-def check_moves(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
-    """Raise unless the solver can move the features, and a price on moves is a number with a meaning."""
-    number = isinstance(penalty, Real) and not isinstance(penalty, bool)
-    if not (number and math.isfinite(penalty) and penalty >= 0):
-        msg = f"penalty={penalty!r} must be a finite number from 0, the price of a move by one resolution"
-        raise ConfigurationError(msg)
-    if isinstance(solver, Search):
-        check_single(features)
-    if penalty > 0 and isinstance(solver, Search):
-        msg = f"penalty={penalty}: search does not weigh moves; use solver='transport', or max_shift="
-        raise ConfigurationError(msg)
-    if penalty > 0 and not any(feature.resolved and not feature.frozen for feature in features):
-        msg = (
-            f"penalty={penalty} is a price for moves in units of the resolution, but no feature that may "
-            "move has one; give resolution= or relative_resolution= to some"
-        )
-        raise ConfigurationError(msg)
-
-
-def named_solver(solver: Any) -> Solver:
-    """Settings of a solver that is given by name or by its settings."""
-    if isinstance(solver, str):
-        check_choice("solver", solver, tuple(SOLVERS))
-        return SOLVERS[solver]
-    if isinstance(solver, type) or not isinstance(solver, Solver):
-        msg = f"solver must be a name or the settings of one, got {solver!r}"
-        raise ConfigurationError(msg)
-    if type(solver).__repr__ is object.__repr__:  # it would be another one in every process
-        msg = f"the repr of solver {solver!r} must show its settings; make it a frozen dataclass"
-        raise ConfigurationError(msg)
-    return solver
-
-
-def pick_device(device: str) -> torch.device:
-    """Device of a name; ``auto`` takes CUDA where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = torch.device(device)
-    if made.type == "cuda" and not torch.cuda.is_available():
-        msg = f"device={device!r}, but torch sees no CUDA device here; use device='auto' or 'cpu'"
-        raise ConfigurationError(msg)
-    return made

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
+from coffea_conserv.attacks.options import check_choice
+from coffea_conserv.attacks.outputs import Classes
 from coffea_conserv.budget import Budget
-from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features import Feature
 from coffea_conserv.verdict import Limit
 
@@ -24,6 +27,11 @@ __all__ = ("BASELINES", "Compared", "baselines", "compare")
 
 BASELINES = ("random", "rdsa", "fgsm", "pgd")
 """Names of the baselines."""
+
+_STEEP = ("fgsm", "pgd")
+"""Those that need gradients."""
+
+_OTHERS = "random and rdsa do without"
 
 _RANDOM_STEPS = 60
 """Exchanges at random that an event is offered at most; where no limit is used up, all is mixed by then."""
@@ -48,6 +56,8 @@ class Compared:
         Limit of which the largest share is used; ``None`` if there is no limit.
     kept
         Whether all limits are kept.
+    note
+        Why there is nothing to compare, if so: the ratio is ``nan`` then, and nothing is kept.
     """
 
     name: str
@@ -55,6 +65,7 @@ class Compared:
     score_shift: float
     worst: Limit | None
     kept: bool
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,11 @@ class _Strength:
     size: float = 0.25
     steps: int = 10
     tries: int = 100
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        for name in self.names or ():
+            check_choice("names", name, BASELINES)
         size = self.size
         if isinstance(size, bool) or not (isinstance(size, Real) and math.isfinite(size) and size >= 0):
             msg = f"size={size!r} must be a number ≥ 0, in units of the spread of each feature"
@@ -77,6 +91,7 @@ class _Strength:
                 raise ConfigurationError(msg)
 
 
+@isolated()
 def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defaults
     x: Any,
     model: Any,
@@ -86,7 +101,8 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
     direction: str = "signal",
     weights: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-    working_point: float = 0.5,
+    output: str | Classes = "logit",
+    working_point: float | Sequence[float] = 0.5,
     target: str = "all",
     seed: int = 0,
     device: str = "auto",
@@ -97,6 +113,7 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
     size: float = 0.25,
     steps: int = 10,
     tries: int = 100,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Attacked]:
     """Attack events with what is usual, and judge the results like those of :func:`coffea_conserv.attack`.
 
@@ -117,7 +134,7 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
         As for :func:`coffea_conserv.attack`.
     budget
         Limits of the judge. Only ``random`` keeps them.
-    direction, weights, groups, working_point, target, seed, device, fold, watch, valid, context
+    direction, weights, groups, output, working_point, target, seed, device, fold, watch, valid, context
         As for :func:`coffea_conserv.attack`.
     size
         Largest |Δ| of a value for ``fgsm`` and ``pgd``, in units of the spread of the feature in its group.
@@ -126,6 +143,8 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
         Number of steps of ``pgd``.
     tries
         Largest number of shuffles that an event sees in ``rdsa``.
+    names
+        Which of them; ``None``: all that the model allows, ``fgsm`` and ``pgd`` only where it has gradients.
 
     Returns
     -------
@@ -158,12 +177,13 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
     >>> {name: result.verdict.passed for name, result in found.items()}
     {'random': True, 'rdsa': False, 'fgsm': False, 'pgd': False}
     """
-    strength = _Strength(size, steps, tries)
+    strength = _Strength(size, steps, tries, names)
     asked = Asked(
         budget=budget,
         direction=direction,
         weights=weights,
         groups=groups,
+        output=output,
         working_point=working_point,
         target=target,
         seed=seed,
@@ -187,7 +207,7 @@ def _moved(ready: Ready, strength: _Strength, seed: int) -> dict[str, Attacked]:
     }
     batch, task, models, where = ready.batch, ready.task, ready.models, (ready.direction, ready.device)
     made = {}
-    for name in BASELINES:
+    for name in _possible(ready, strength):
         outcome = propose(batch, task, models, where, moves[name])
         if name == "random":  # proposers never judge: who promises to be inside is looked at like a solver
             outcome = within_limits(batch, task, models, outcome, ready.device)
@@ -195,6 +215,25 @@ def _moved(ready: Ready, strength: _Strength, seed: int) -> dict[str, Attacked]:
     return made
 
 
+def _possible(ready: Ready, strength: _Strength) -> list[str]:
+    """Baselines that are asked for and that the model allows.
+
+    Raises
+    ------
+    ModelError
+        If one is asked for by name that the model does not allow.
+    """
+    without = [model.name for model in ready.models if not model.gradient]
+    if strength.names is None:
+        return [name for name in BASELINES if not (without and name in _STEEP)]
+    steep = [name for name in strength.names if name in _STEEP]
+    if without and steep:
+        msg = f"{steep[0]} follows the gradient, and the {without[0]} has none: it is a Callback; {_OTHERS}"
+        raise ModelError(msg)
+    return [name for name in BASELINES if name in strength.names]
+
+
+@isolated()
 def compare(
     x: Any,
     model: Any,
@@ -216,7 +255,8 @@ def compare(
     Returns
     -------
     tuple of Compared
-        ``attack`` first. :func:`coffea_conserv.report.comparison_table` makes a table of them.
+        ``attack`` first, and what the model does not allow last, with a note.
+        :func:`coffea_conserv.report.comparison_table` makes a table of them.
 
     Examples
     --------
@@ -233,14 +273,21 @@ def compare(
     [('attack', True), ('random', True), ('rdsa', False), ('fgsm', False), ('pgd', False)]
     """
     strength = _Strength(
-        **{name: options.pop(name) for name in ("size", "steps", "tries") if name in options}
+        **{name: options.pop(name) for name in ("size", "steps", "tries", "names") if name in options}
     )
     check_options("compare", options, " and baselines")
     asked = Asked(budget=budget, solver=solver, **options)
     ready = prepare(x, model, features, asked)
+    _possible(ready, strength)  # complains before anything expensive starts
     attacked = perturb(ready.batch, ready.task, ready.models, asked.direction, asked.seed, ready.device)
     results = {"attack": ready.finish(attacked), **_moved(ready, strength, asked.seed)}
-    return tuple(_row(name, ready, result) for name, result in results.items())
+    rows = [_row(name, ready, result) for name, result in results.items()]
+    for name in _STEEP if strength.names is None else ():
+        if name not in results:
+            rows.append(
+                Compared(name, math.nan, math.nan, None, kept=False, note="the model has no gradient")
+            )
+    return tuple(rows)
 
 
 def _row(name: str, ready: Ready, result: Attacked) -> Compared:

@@ -17,6 +17,7 @@ from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
 from coffea_conserv.features import Feature, Watched
+from coffea_conserv.points import as_points
 
 __all__ = (
     "Batch",
@@ -53,6 +54,8 @@ class Batch:
         Fold of each event, or ``None``.
     context
         Further columns for ``valid`` and ``watch``, shape (events,) each.
+    chosen
+        Events that are to be moved at all, shape (events,); ``None``: all that can be.
     """
 
     x: NDArray[np.float32]
@@ -60,6 +63,7 @@ class Batch:
     group: NDArray[np.int64]
     fold: NDArray[np.int64] | None = None
     context: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    chosen: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Task:
     objective
         ``score`` or ``cross``.
     working_point
-        Score in 0 … 1.
+        Score in 0 … 1, or several of them.
     valid
         Torch function of a dict name → tensor (events,); returns booleans.
     solver
@@ -93,12 +97,17 @@ class Task:
     watched: tuple[Watched, ...]
     budget: Budget
     objective: str = "score"
-    working_point: float = 0.5
+    working_point: float | tuple[float, ...] = 0.5
     valid: Callable[[dict[str, Tensor]], Tensor] | None = None
     solver: Solver = field(default_factory=Transport)
     penalty: float = 0.0
     composes: bool = False
     score_edges: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 1, 21))
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Working points, the main one first."""
+        return as_points(self.working_point)
 
 
 def named(x: Tensor, names: Sequence[str], context: Mapping[str, Tensor], event: Tensor) -> dict[str, Tensor]:

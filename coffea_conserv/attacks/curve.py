@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
+from coffea_conserv.attacks.options import short
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features
@@ -20,6 +22,7 @@ from coffea_conserv.features import Feature, check_features
 __all__ = ("fooling_curve",)
 
 
+@isolated()
 def fooling_curve(
     x: Any, model: Any, features: Sequence[Feature], *, budgets: Sequence[Budget], **options: Any
 ) -> tuple[Attacked, ...]:
@@ -113,7 +116,8 @@ def _value(ready: Ready, outcome: Outcome) -> NDArray[np.float64]:
     batch, sign = ready.batch, 1.0 if ready.direction == "signal" else -1.0
     score = sign * scores(batch, ready.models, outcome.x, ready.device).astype(np.float64)
     if ready.task.objective == "cross":
-        score = (ready.before & (score > sign * ready.task.working_point)).astype(np.float64)
+        across = [short(ready.nominal, at, ready.direction) & (score > sign * at) for at in ready.task.points]
+        score = np.mean(across, axis=0, dtype=np.float64)
     inside = batch.group >= 0
     size = int(batch.group.max(initial=-1)) + 1
     return np.bincount(batch.group[inside], (np.abs(batch.weight) * score)[inside], size).astype(np.float64)

@@ -6,9 +6,12 @@ import hashlib
 import io
 import logging
 import pickle
+import re
 import threading
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,13 @@ import cloudpickle
 import torch
 from torch import Tensor, nn
 
+from coffea_conserv.attacks.ambient import isolated
+from coffea_conserv.attacks.callback import Callback, Called, hint
+from coffea_conserv.attacks.outputs import Classes, Reader
 from coffea_conserv.errors import FAILURES, ModelError
 from coffea_conserv.fingerprint import fingerprint
 
-__all__ = ("Handle", "Model", "make_handles")
+__all__ = ("Handle", "Model", "load_models", "make_handles")
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +92,8 @@ class Handle:
     Parameters
     ----------
     kind
-        ``export`` (torch.export), ``module`` (pickled ``nn.Module``) or ``factory`` (factory and parameters).
+        ``export`` (torch.export), ``script`` (TorchScript), ``module`` (pickled ``nn.Module``), ``factory``
+        (factory and parameters) or ``callback`` (pickled function of NumPy).
     payload
         The bytes.
     digest
@@ -94,13 +101,17 @@ class Handle:
     content
         Hash of parameters, attributes and code, which stays the same where the bytes do not: a pickled class
         of a notebook is another one in every session.
+    dtype
+        Precision that it wants its inputs in.
     """
 
     kind: str
     payload: bytes = field(repr=False)
     digest: str
     content: str
+    dtype: torch.dtype = torch.float32
 
+    @isolated()
     def load(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Load the model on a device, once per process."""
         key = (self.digest, str(device))
@@ -110,10 +121,39 @@ class Handle:
             return _cache[key]
 
 
+def load_models(handles: Sequence[Handle], output: str | Classes, device: torch.device) -> tuple[Reader, ...]:
+    """Load models on a device, each as a function that gives one logit per event.
+
+    Parameters
+    ----------
+    handles
+        One model, or one per fold.
+    output
+        What they give.
+    device
+        Where to.
+    """
+    several = len(handles) > 1
+    return tuple(
+        Reader(
+            handle.load(device),
+            output,
+            handle.dtype,
+            handle.kind != "callback",
+            f"model of fold {k}" if several else "model",
+        )
+        for k, handle in enumerate(handles)
+    )
+
+
 def _load(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:
     module: Any
+    if handle.kind == "callback":
+        return Called(_undumped(handle.payload))
     if handle.kind == "export":
         module = torch.export.load(io.BytesIO(handle.payload)).module()
+    elif handle.kind == "script":
+        module = _unscripted(handle.payload).eval()
     else:
         made = _undumped(handle.payload)
         module = (Model(*made).build() if handle.kind == "factory" else made).eval()
@@ -125,13 +165,15 @@ def _load(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:
     return loaded
 
 
+@isolated()
 def make_handles(model: Any) -> tuple[Handle, ...]:
     """Make handles of a model or of a list of models, one per fold.
 
     Parameters
     ----------
     model
-        File of torch.export, ``nn.Module``, exported program, :class:`Model`, or a list of such.
+        File of torch.export or TorchScript, ``nn.Module`` (compiled and scripted ones too), exported
+        program, :class:`Model`, :class:`Callback`, or a list of such.
 
     Raises
     ------
@@ -148,27 +190,65 @@ def make_handles(model: Any) -> tuple[Handle, ...]:
 def _handle(model: Any) -> Handle:
     if isinstance(model, Handle):
         return model
-    if isinstance(model, Model):
-        module = model.build().eval()
-        return _handle_of("factory", (model.factory, module.state_dict()), module)
-    if isinstance(model, str | Path):
-        return _exported(_read(Path(model)))
-    if isinstance(model, torch.export.ExportedProgram):
-        stream = io.BytesIO()
-        torch.export.save(model, stream)
-        return _exported(stream.getvalue())
-    if isinstance(model, nn.Module):
-        return _pickled(model)
+    for kind, make in _KINDS:
+        if isinstance(model, kind):
+            return make(model)
     msg = (
-        f"model={model!r} is no model: give the file of torch.export, an nn.Module, "
-        "Model(factory, state), or a list of these, one per fold"
+        f"model={model!r:.200} is no model: give the file of torch.export, an nn.Module, "
+        f"Model(factory, state), Callback(function of a matrix){hint(model)}, or a list of these, "
+        "one per fold"
     )
     raise ModelError(msg)
 
 
-def _exported(payload: bytes) -> Handle:
+def _from_factory(model: Model) -> Handle:
+    module = model.build().eval()
+    return _handle_of("factory", (model.factory, module.state_dict()), module)
+
+
+def _from_program(program: torch.export.ExportedProgram) -> Handle:
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    return _exported(stream.getvalue(), program)
+
+
+def _exported(payload: bytes, program: torch.export.ExportedProgram) -> Handle:
     digest = hashlib.sha256(payload).hexdigest()
-    return Handle("export", payload, digest, digest)
+    inputs = set(program.graph_signature.user_inputs)
+    values = (node.meta.get("val") for node in program.graph.nodes if node.name in inputs)
+    kinds = [value.dtype for value in values if isinstance(value, Tensor) and value.is_floating_point()]
+    return Handle("export", payload, digest, digest, kinds[0] if kinds else torch.float32)
+
+
+def _scripted(payload: bytes) -> Handle:
+    digest = hashlib.sha256(payload).hexdigest()
+    return Handle("script", payload, digest, digest, _precision(_unscripted(payload)))
+
+
+def _unscripted(payload: bytes) -> Any:
+    with _without_advice():
+        return torch.jit.load(io.BytesIO(payload), map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """TorchScript works, but torch advises against it whenever it is read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield
+
+
+def _uncompiled(model: nn.Module) -> nn.Module:
+    """Module that ``torch.compile`` was given: compiled code is made for one machine."""
+    while isinstance(model, torch._dynamo.OptimizedModule):
+        model = model._orig_mod
+    return model
+
+
+def _precision(module: nn.Module) -> torch.dtype:
+    """Precision of the parameters, which inputs need too; single where there are none, or several."""
+    kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
+    return kinds.pop() if len(kinds) == 1 else torch.float32
 
 
 def _pickled(model: nn.Module) -> Handle:
@@ -182,20 +262,22 @@ def _pickled(model: nn.Module) -> Handle:
     return _handle_of("module", copy, copy)
 
 
-def _handle_of(kind: str, content: Any, module: nn.Module) -> Handle:
+def _handle_of(kind: str, content: Any, counted: Any) -> Handle:
+    """Handle of something that is pickled; ``counted`` is what the hash is made of."""
     try:
         payload = _dumped(content)
     except _UNREADABLE as error:
         raise _unsendable(content, error) from _traceable(error)
-    return Handle(kind, payload, hashlib.sha256(payload).hexdigest(), fingerprint(module))
+    dtype = _precision(counted) if isinstance(counted, nn.Module) else torch.float32
+    return Handle(kind, payload, hashlib.sha256(payload).hexdigest(), fingerprint(counted), dtype)
 
 
 def _unsendable(what: Any, error: Exception) -> ModelError:
     name = "the factory of Model" if isinstance(what, tuple) else type(what).__name__
-    return ModelError(
-        f"{name} cannot be sent to workers: {type(error).__name__}: {error}; give Model(factory, state_dict) "
-        "with an importable factory, or a file of torch.export"
-    )
+    remedy = "Model(factory, state_dict) with an importable factory, or a file of torch.export"
+    if not isinstance(what, nn.Module | tuple):
+        name, remedy = f"the {name} of Callback", "a function that makes or opens what it needs"
+    return ModelError(f"{name} cannot be sent to workers: {type(error).__name__}: {error}; give {remedy}")
 
 
 def _dumped(content: Any) -> bytes:
@@ -210,22 +292,29 @@ def _undumped(payload: bytes) -> Any:
     return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=False)
 
 
-def _read(path: Path) -> bytes:
-    """Read a file of torch.export, as bytes."""
+def _from_file(path: Path) -> Handle:
+    """Read a file of torch.export or TorchScript."""
     remedy = "write it with torch.export.save(torch.export.export(…), path)"
     payload = _bytes(path, remedy)
     if not zipfile.is_zipfile(io.BytesIO(payload)):  # torch would log a traceback
         msg = f"model file {path} is damaged or not one of torch.export; {remedy}"
         raise ModelError(msg)
     try:
-        torch.export.load(io.BytesIO(payload))
+        if _is_script(payload):
+            return _scripted(payload)
+        return _exported(payload, torch.export.load(io.BytesIO(payload)))
     except _UNREADABLE as error:
         msg = (
             f"model file {path} cannot be read by torch.export.load ({error}); {remedy}, or give "
             "Model(factory, path) if it holds parameters"
         )
         raise ModelError(msg) from None
-    return payload
+
+
+def _is_script(payload: bytes) -> bool:
+    """Whether a zip archive has the code of TorchScript."""
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        return any(re.match(r"[^/]+/(constants\.pkl|code/.*)$", name) for name in archive.namelist())
 
 
 def _read_state(path: Path) -> Any:
@@ -256,3 +345,15 @@ def _bytes(path: Path, remedy: str) -> bytes:
 def _traceable(error: Exception) -> Exception | None:
     """Cause for a traceback, unless coffea would take it for an unreadable file and skip the chunk."""
     return None if isinstance(error, OSError) else error
+
+
+_KINDS: tuple[tuple[Any, Callable[[Any], Handle]], ...] = (
+    (Model, _from_factory),
+    (Callback, lambda model: _handle_of("callback", model.function, model.function)),
+    ((str, Path), lambda model: _from_file(Path(model))),
+    (torch.export.ExportedProgram, _from_program),
+    # torch.jit.save does the same with a warning
+    (torch.jit.ScriptModule, lambda model: _scripted(model.save_to_buffer())),
+    (nn.Module, lambda model: _pickled(_uncompiled(model))),
+)
+"""What a model can be, the special before the general."""

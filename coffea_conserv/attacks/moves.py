@@ -276,8 +276,8 @@ def _events(x: Tensor) -> Tensor:
 
 
 def _across(problem: Problem, logit: Tensor) -> Tensor:
-    """Whether events are across the working point, in the direction of the attack."""
-    return problem.objective.sign * (logit - problem.objective.offset) > 0
+    """Whether events are across every working point, in the direction of the attack."""
+    return problem.objective.sign * (logit - problem.objective.last) > 0
 
 
 def _fine(problem: Problem, x: Tensor, logit: Tensor, event: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from coffea_conserv.attacks.outputs import Classes, Reader, saturated
 from coffea_conserv.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,11 @@ class Network:
                     logits = logits.index_copy(0, of, self._evaluate(k, x[of]))
             return logits
 
+    @property
+    def gradient(self) -> bool:
+        """Whether all models can have a gradient."""
+        return all(getattr(model, "gradient", True) for model in self.models)
+
     def _evaluate(self, k: int, x: Tensor) -> Tensor:
         parts = [_logit(self.models[k], part) for part in torch.split(x, self.batch)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -80,7 +87,8 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
     Parameters
     ----------
     models
-        The models, as loaded.
+        The models, as :func:`coffea_conserv.attacks.model.load_models` gives them, or functions that give
+        logits.
     x
         A few events, shape (events, features) with at least two events.
     names
@@ -93,50 +101,76 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
     """
     for k, model in enumerate(models):
         where = f"model of fold {k}" if len(models) > 1 else "model"
-        logits = _first_call(model, x, where, names)
+        reader = model if isinstance(model, Reader) else Reader(model, name=where)
+        values = _first_call(reader, x, names)
+        logits = reader.logit(values, len(x))
         with torch.no_grad():
-            again = model(x)
-        if not torch.equal(torch.nan_to_num(logits), torch.nan_to_num(again)):
+            again = reader(x)
+        if not torch.equal(torch.nan_to_num(logits).to(x.dtype), torch.nan_to_num(again)):
             msg = f"{where} gives two answers for the same events in evaluation mode; make it deterministic"
             raise ModelError(msg)
-        if not bool(torch.isfinite(logits).all()):
-            count = int((~torch.isfinite(logits)).sum())
-            msg = f"{where} gives NaN or infinity for {count} of {len(x)} events; check its inputs"
-            raise ModelError(msg)
-        if bool(((logits >= 0) & (logits <= 1)).all()):
-            logger.warning("%s gives only 0 … 1; a logit is wanted, without the sigmoid at the end", where)
-        _check_alone(model, x, logits, where)
-        _check_gradient(model, x, where)
+        _check_values(reader, values, logits)
+        _check_alone(reader, x, again)
+        if reader.gradient:
+            _check_gradient(reader, x, where)
 
 
-def _first_call(model: Callable[[Tensor], Tensor], x: Tensor, where: str, names: Sequence[str]) -> Tensor:
+def _first_call(reader: Reader, x: Tensor, names: Sequence[str]) -> Any:
     try:
         with torch.no_grad():
-            logits = model(x)
+            return reader.raw(x)
     except _REFUSALS as error:
+        if isinstance(error, ModelError):  # a function of NumPy has said what is wrong
+            raise
+        kind = str(reader.dtype).removeprefix("torch.")
         msg = (
-            f"{where} cannot take {len(names)} features ({', '.join(names)}) as a float32 matrix "
+            f"{reader.name} cannot take {len(names)} features ({', '.join(names)}) as a {kind} matrix "
             f"(events, features) of {tuple(x.shape)}: {error}"
         )
         raise ModelError(msg) from None
-    if not isinstance(logits, Tensor) or tuple(logits.shape) not in ((len(x),), (len(x), 1)):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        msg = f"{where} must give one logit per event, shape ({len(x)},) or ({len(x)}, 1), got {shape}"
+
+
+def _check_values(reader: Reader, values: Tensor, logits: Tensor) -> None:
+    """Check that values are finite numbers of the kind that was said."""
+    where, output, count = reader.name, reader.output, len(logits)
+    kind = output.output if isinstance(output, Classes) else output
+    if not bool(torch.isfinite(values).all()) and not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).sum())
+        msg = f"{where} gives NaN or infinity for {bad} of {count} events; check its inputs"
         raise ModelError(msg)
-    return logits
+    if kind == "probability" and not bool(torch.isfinite(logits).all()):
+        low, high = float(values.min()), float(values.max())
+        msg = (
+            f"{where} gives {low:g} … {high:g}, which are no probabilities; if these are logits, say "
+            "output='logit', or the same in Classes"
+        )
+        raise ModelError(msg)
+    if kind == "probability" and (edge := saturated(values)):
+        logger.warning(
+            "%s gives exactly 0 or 1 for %d of %d events, which cannot be told apart; logits could",
+            *(where, edge, count),
+        )
+    if kind == "logit" and bool(((values >= 0) & (values <= 1)).all()):
+        logger.warning(
+            "%s gives only 0 … 1; a logit is wanted, without the sigmoid at the end, or output='probability'",
+            where,
+        )
 
 
-def _check_alone(model: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor, where: str) -> None:
+def _check_alone(reader: Reader, x: Tensor, logits: Tensor) -> None:
     """Check that the first event has its logit without the others too, as batches have any size."""
     remedy = "export it in evaluation mode and with a dynamic number of events"
+    if not reader.gradient:
+        remedy = "compute event by event"
     try:
         with torch.no_grad():
-            alone = model(x[:1])
+            alone = reader(x[:1])
     except _REFUSALS as error:
-        msg = f"{where} takes {len(x)} events, but not a single one; {remedy}: {error}"
+        msg = f"{reader.name} takes {len(x)} events, but not a single one; {remedy}: {error}"
         raise ModelError(msg) from None
-    if not torch.allclose(alone.reshape(-1), logits.reshape(-1)[:1], rtol=1e-3, atol=1e-4):
-        msg = f"{where} gives an event another logit when other events are beside it; {remedy}"
+    eps = torch.finfo(reader.dtype).eps
+    if not torch.allclose(alone, logits[:1], rtol=max(1e-3, 8 * eps), atol=max(1e-4, 8 * eps)):
+        msg = f"{reader.name} gives an event another logit when other events are beside it; {remedy}"
         raise ModelError(msg)
 
 

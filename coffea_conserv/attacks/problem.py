@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,13 +45,24 @@ class Objective:
         ``score``: the score itself; ``cross``: crossing the working point.
     sign
         +1 toward signal, −1 toward background.
-    offset
-        Logit of the working point.
+    offsets
+        Logits of the working points. With several an event gains the share of them that it has crossed.
     """
 
     kind: str
     sign: float
-    offset: float
+    offsets: tuple[float, ...]
+
+    @staticmethod
+    def make(kind: str, direction: str, points: Sequence[float]) -> Objective:
+        """Objective of a direction, with working points as scores."""
+        offsets = tuple(float(np.log(point / (1 - point))) for point in points)
+        return Objective(kind, 1.0 if direction == "signal" else -1.0, offsets)
+
+    @property
+    def last(self) -> float:
+        """Logit of the working point that an event crosses last."""
+        return max(self.offsets) if self.sign > 0 else min(self.offsets)
 
     def gain(self, logit: Tensor, slope: float) -> Tensor:
         """Gain per event, in 0 … 1.
@@ -61,13 +72,17 @@ class Objective:
         """
         if self.kind == "score":
             return torch.sigmoid(self.sign * logit)
-        return torch.exp((slope * self.sign * (logit - self.offset)).clamp(max=0))
+        return _mean([torch.exp((slope * self.sign * (logit - at)).clamp(max=0)) for at in self.offsets])
 
     def value(self, logit: Tensor) -> Tensor:
-        """Count what the iterate is ranked by: the score, or whether it is across."""
+        """Count what the iterate is ranked by: the score, or the share of working points that are crossed."""
         if self.kind == "score":
             return torch.sigmoid(self.sign * logit)
-        return (self.sign * (logit - self.offset) > 0).to(logit.dtype)
+        return _mean([(self.sign * (logit - at) > 0).to(logit.dtype) for at in self.offsets])
+
+
+def _mean(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,8 @@ class Problem:
         Features whose marginal must stay exactly as it is, shape (features,).
     reach
         How far values may go, and what that costs; ``None`` if far and for nothing.
+    gradient
+        Whether the model has one.
     """
 
     x: Tensor
@@ -141,6 +158,7 @@ class Problem:
     features: tuple[Feature, ...]
     held: Tensor
     reach: Reach | None = None
+    gradient: bool = True
 
     @property
     def groups(self) -> int:

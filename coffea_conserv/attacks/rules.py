@@ -17,8 +17,10 @@ Values = NDArray[np.float32]
 
 
 def movable_events(batch: Batch, task: Task) -> Booleans:
-    """Events that are possible as they are, and so may move: valid, inside of every range, with a weight."""
+    """Events that may move: chosen, and possible as they are, valid, inside of every range, with a weight."""
     movable = (batch.group >= 0) & (batch.weight != 0)
+    if batch.chosen is not None:
+        movable &= batch.chosen
     for j, feature in enumerate(task.features):
         column = batch.x[:, j]
         movable &= ~present(feature, column) | _inside(feature, column)

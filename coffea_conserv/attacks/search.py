@@ -24,6 +24,7 @@ from torch import Tensor
 from coffea_conserv.attacks.candidates import Column
 from coffea_conserv.attacks.carried import Events, Offers, Rules, Sums, make_bounds
 from coffea_conserv.attacks.limits import Totals
+from coffea_conserv.attacks.orientation import by_donors, by_gradient
 from coffea_conserv.attacks.problem import Problem, standard
 from coffea_conserv.errors import ConfigurationError
 
@@ -40,9 +41,6 @@ _BLOCK = 2**18
 
 _GRID = 1000
 """Most points of a grid."""
-
-_CHUNK = 16_384
-"""Events whose gradient is computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class Search:
         Smallest change, in standard deviations of the feature in its group. Whole numbers move by 1 at least.
     step
         Distance of the points of the grid, in the same unit; means nothing for random candidates.
+    donors
+        Values of other events that are tried for every value, where the model has no gradient.
 
     Raises
     ------
@@ -87,12 +87,14 @@ class Search:
     iterations: int = 10
     min_change: float = 0.0
     step: float = 0.1
+    donors: int = 2
 
     def __post_init__(self) -> None:
         for name in ("limit_jsd", "limit_frobenius", "alpha", "beta", "min_change"):
             _check(name, getattr(self, name), "a finite number from 0", fine=_is_number(getattr(self, name)))
         _check("step", self.step, "a finite number above 0", fine=_is_number(self.step) and self.step > 0)
         _check("iterations", self.iterations, "a whole number from 0", fine=_is_whole(self.iterations, 0))
+        _check("donors", self.donors, "a whole number from 1", fine=_is_whole(self.donors, 1))
         few = self.num_candidates is None or _is_whole(self.num_candidates, 1)
         _check("num_candidates", self.num_candidates, "a whole number from 1, or None for a grid", fine=few)
 
@@ -225,20 +227,15 @@ class Run:
         objective = self.problem.objective
         if objective.kind == "score":
             return np.ones(len(logit), dtype=np.bool_)
-        return _numpy(objective.value(logit) == 0)
+        return _numpy(objective.value(logit) < 1)
 
     def _orientation(self, state: Searched) -> NDArray[np.float32]:
         """Which way every feature lowers the loss, +1, −1 or 0, shape (events, features)."""
-        found = []
-        for part in torch.split(torch.arange(len(state.x), device=state.x.device), _CHUNK):
-            leaf = state.x[part].requires_grad_(True)
-            with torch.enable_grad():
-                total = self.problem.logit(leaf, part).sum()
-                gradient = None
-                if total.requires_grad:
-                    gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0]
-            found.append(torch.zeros_like(leaf) if gradient is None else torch.nan_to_num(gradient).sign())
-        return _numpy(self.problem.objective.sign * torch.cat(found).detach())
+        if self.problem.gradient:
+            return by_gradient(self.problem, state.x)
+        rows = torch.as_tensor(np.flatnonzero(self._todo(state.logit)), device=state.x.device)
+        rng = np.random.default_rng((self.seed, state.step, 1))
+        return by_donors(self.problem, state.x, state.logit, (rows, self.settings.donors), rng)
 
     def _work(self, state: Searched) -> _Work:
         problem = self.problem

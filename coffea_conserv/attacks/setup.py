@@ -87,7 +87,6 @@ def make_problem(
     moving = np.array([not feature.frozen for feature in task.features])
     block = blocks(task.features)
     context = {name: values[put(rows)] for name, values in context_of(batch, device).items()}
-    wp = task.working_point
     fold = None if batch.fold is None else batch.fold[rows]
     network = network_of(Batch(x, sample.relative, sample.group, fold), models, device)
     locate = Binning(task, sample.marginals(task), context, device, scored=floor is not None)
@@ -119,12 +118,11 @@ def make_problem(
         totals=totals,
         copies=may_copy(task),
         exact=sample.even and not may_copy(task),
-        objective=Objective(
-            task.objective, 1.0 if direction == "signal" else -1.0, float(np.log(wp / (1 - wp)))
-        ),
+        objective=Objective.make(task.objective, direction, task.points),
         features=task.features,
         held=put(np.array([sample.even and _is_held(task, feature) for feature in task.features])),
         reach=Reach.make(put(x), task.features, task.penalty),
+        gradient=network.gradient,
     )
     return rows, problem
 

@@ -63,5 +63,5 @@ def overview_plot(result: Result, *, label: str = STATUS) -> Figure:
 
 
 def _crossing(result: Result) -> str:
-    point = result.settings.working_point
+    point = result.settings.points[0]
     return f"fooling ratio: weight that crosses the score {point:g} over the weight on the side attacked"

@@ -125,10 +125,11 @@ def _split(result: Result, group: str) -> tuple[str, str, str]:
 
 
 def fooling_cells(result: Result) -> Cells:
-    """Fooling ratio of each group with its error, coloured relative to the largest."""
-    largest = max((row.ratio for row in result.fooling if row.ratio > 0), default=1.0)
+    """Fooling ratio of each group at the main working point, with its error; coloured by the largest."""
+    rows = [row for row in result.fooling if row.working_point == result.settings.points[0]]
+    largest = max((row.ratio for row in rows if row.ratio > 0), default=1.0)
     cells = {}
-    for row in result.fooling:
+    for row in rows:
         if math.isfinite(row.ratio):
             error = f"\n± {row.error:.1%}" if math.isfinite(row.error) else ""
             share = min(max(row.ratio / largest, 0.0), 1.0)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.api import named_solver
 from coffea_conserv.attacks.limits import Totals
 from coffea_conserv.attacks.loop import Solver, Stepper
+from coffea_conserv.attacks.options import named_solver
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.recount import recount
 from coffea_conserv.fingerprint import fingerprint

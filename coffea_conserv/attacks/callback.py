@@ -1,0 +1,104 @@
+"""Models without gradients: any function of a NumPy matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coffea_conserv.errors import FAILURES, ModelError
+
+__all__ = ("Callback", "Called", "hint")
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A model given as a function of a NumPy matrix, for which there are no gradients.
+
+    Parameters
+    ----------
+    function
+        Takes a float32 matrix (events, features), its own copy, and gives one number per event, or one per
+        event and class: the bound method ``classifier.predict_proba`` of scikit-learn, a function around an
+        XGBoost booster. What the numbers are is said by ``output=`` of :func:`coffea_conserv.attack` and
+        :class:`coffea_conserv.Conserv`. It travels to the workers by cloudpickle.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be called.
+
+    Examples
+    --------
+    >>> import hist, numpy as np
+    >>> from coffea_conserv import Budget, Feature, attack
+    >>> def probability(x):
+    ...     return np.exp(-0.7 * (x**2).sum(axis=1))
+    >>> x = np.random.default_rng(0).normal(size=(2000, 2))
+    >>> axis = hist.axis.Regular(50, -3, 3)
+    >>> features = [Feature("x", axis), Feature("y", axis)]
+    >>> result = attack(
+    ...     x, Callback(probability), features, budget=Budget(rms=0.0, correlation=0.01), output="probability"
+    ... )
+    >>> result.verdict.passed, result.fooling_ratio > 0.05
+    (True, True)
+    """
+
+    function: Callable[[Any], Any]
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            which = f"{self.function!r:.80} cannot be called"
+            msg = f"Callback: {which}; give a function of a matrix{hint(self.function)}"
+            raise ModelError(msg)
+
+
+def hint(model: Any) -> str:
+    """Say how a classifier in the manner of scikit-learn is given."""
+    if not hasattr(model, "predict_proba"):
+        return ""
+    return ", for this one Callback(model.predict_proba) with output='probability'"
+
+
+@dataclass(frozen=True)
+class Called:
+    """A function of NumPy as a function of torch.
+
+    Parameters
+    ----------
+    function
+        As for :class:`Callback`.
+    """
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give what the function gives, without a gradient.
+
+        Raises
+        ------
+        ModelError
+            If it fails, or does not give numbers.
+        """
+        matrix = np.array(x.detach().cpu().numpy(), order="C")  # the function may write into its own copy
+        try:
+            values = np.asarray(self.function(matrix))
+        except FAILURES as error:
+            msg = (
+                f"the function {_name(self.function)} of the model fails for a float32 matrix (events, "
+                f"features) of shape {matrix.shape}: {type(error).__name__}: {error}"
+            )
+            # coffea takes an OSError for an unreadable file and skips the chunk.
+            raise ModelError(msg) from (None if isinstance(error, OSError) else error)
+        if values.dtype.kind not in "fiu":
+            msg = f"the function {_name(self.function)} of the model must give numbers, got {values.dtype}"
+            raise ModelError(msg)
+        return torch.as_tensor(np.array(values), device=x.device)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))

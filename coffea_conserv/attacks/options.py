@@ -1,0 +1,111 @@
+"""Options of an attack: what each of them may be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coffea_conserv.attacks.candidates import check_single
+from coffea_conserv.attacks.loop import Solver
+from coffea_conserv.attacks.search import Search
+from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.budget import Budget
+from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.features import Feature
+
+__all__ = (
+    "DIRECTIONS",
+    "OBJECTIVES",
+    "SOLVERS",
+    "TARGETS",
+    "check_choice",
+    "check_moves",
+    "check_settings",
+    "named_solver",
+    "pick_device",
+    "short",
+)
+
+SOLVERS: dict[str, Solver] = {"transport": Transport(), "search": Search()}
+"""Solvers by name."""
+
+DIRECTIONS = ("signal", "background")
+OBJECTIVES = ("score", "cross")
+TARGETS = ("all", "correct")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise unless the value is one of the choices."""
+    if value not in choices:
+        msg = f"{name}={value!r} is not known; choose one of {', '.join(choices)}"
+        raise ConfigurationError(msg)
+
+
+def short(score: NDArray[np.float32], point: float, direction: str) -> NDArray[np.bool_]:
+    """Events that are not on the side of the working point that the attack moves to."""
+    sign = 1.0 if direction == "signal" else -1.0
+    return np.asarray(sign * (score - point) <= 0)
+
+
+def check_settings(budget: Any, seed: Any, device: Any) -> None:
+    """Check what has a type and no check of its own."""
+    msg = ""
+    if not isinstance(budget, Budget):
+        msg = f"budget must be a Budget, such as Budget(rms=0.05), got {budget!r}"
+    elif isinstance(seed, bool) or not isinstance(seed, Integral):
+        msg = f"seed must be an integer, got {seed!r}"
+    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
+    if msg:
+        raise ConfigurationError(msg)
+
+
+def check_moves(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
+    """Raise unless the solver can move the features, and a price on moves is a number with a meaning."""
+    number = isinstance(penalty, Real) and not isinstance(penalty, bool)
+    if not (number and math.isfinite(penalty) and penalty >= 0):
+        msg = f"penalty={penalty!r} must be a finite number from 0, the price of a move by one resolution"
+        raise ConfigurationError(msg)
+    if isinstance(solver, Search):
+        check_single(features)
+    if penalty > 0 and isinstance(solver, Search):
+        msg = f"penalty={penalty}: search does not weigh moves; use solver='transport', or max_shift="
+        raise ConfigurationError(msg)
+    if penalty > 0 and not any(feature.resolved and not feature.frozen for feature in features):
+        msg = (
+            f"penalty={penalty} is a price for moves in units of the resolution, but no feature that may "
+            "move has one; give resolution= or relative_resolution= to some"
+        )
+        raise ConfigurationError(msg)
+
+
+def named_solver(solver: Any) -> Solver:
+    """Settings of a solver that is given by name or by its settings."""
+    if isinstance(solver, str):
+        check_choice("solver", solver, tuple(SOLVERS))
+        return SOLVERS[solver]
+    if isinstance(solver, type) or not isinstance(solver, Solver):
+        msg = f"solver must be a name or the settings of one, got {solver!r}"
+        raise ConfigurationError(msg)
+    if type(solver).__repr__ is object.__repr__:  # it would be another one in every process
+        msg = f"the repr of solver {solver!r} must show its settings; make it a frozen dataclass"
+        raise ConfigurationError(msg)
+    return solver
+
+
+def pick_device(device: str) -> torch.device:
+    """Device of a name; ``auto`` takes CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = torch.device(device)
+    if made.type == "cuda" and not torch.cuda.is_available():
+        msg = f"device={device!r}, but torch sees no CUDA device here; use device='auto' or 'cpu'"
+        raise ConfigurationError(msg)
+    return made
