@@ -248,7 +248,7 @@ def test_outputs_that_are_not_known(output):
 
 def test_what_leaves_the_range_of_a_probability_later_is_refused():
     """Nothing is clipped: an event without a probability is named with its features."""
-    lowest = float(Ring()(torch.from_numpy(X[:64])).min())
+    lowest = float(Ring()(torch.from_numpy(X[:64])).detach().min())
     with pytest.raises(ValueError, match=r"the model gives NaN or infinity for \d+ of 600 events"):
         run(Ring(lambda z: torch.where(z < lowest, 2.0, torch.sigmoid(z))), output="probability")
     assert torch.isnan(to_logit(torch.tensor([1.01, -0.01]), "probability", 2)).all()
