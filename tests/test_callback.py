@@ -112,7 +112,7 @@ def test_search_keeps_its_strength_without_a_gradient(objective):
         assert result.verdict.passed
         shift = float((result.score - result.score_nominal).mean())
         found.append(result.fooling_ratio if objective == "cross" else shift)
-    assert found[0] > 0.05
+    assert found[0] > (0.3 if objective == "cross" else 0.03)
     assert found[1] > 0.7 * found[0]
 
 
@@ -131,7 +131,7 @@ def test_a_model_of_steps_is_fooled_within_the_limits(solver, direction):
         direction=direction,
     )
     assert result.verdict.passed
-    assert result.fooling_ratio > 0.1
+    assert result.fooling_ratio > 0.05
 
 
 def test_a_model_of_steps_is_fooled_no_further_than_can_be():
@@ -302,7 +302,7 @@ def test_a_function_travels_inside_of_the_attack():
     made = conserv(model=probabilities(1.2), output="probability")
     sums = call(made, events())
     assert made.result(sums).verdict.passed
-    assert max(row.score_shift for row in made.result(sums).fooling) > 0.01
+    assert max(row.score_shift for row in made.result(sums).fooling) > 0.003
     again = pickle.loads(pickle.dumps(made))  # noqa: S301 -- written here
     assert again.config == made.config == conserv(model=probabilities(1.2), output="probability").config
     assert difference(call(again, events()), sums) == 0

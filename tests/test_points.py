@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -153,9 +154,9 @@ def test_known_ratios_at_two_points():
     assert result.fooling_of("W", "signal", working_point=0.7).ratio == pytest.approx(2 / 7)
     with pytest.raises(InputError, match=r"there is no working point 0.6; there are 0.5, 0.7"):
         result.fooling_of("W", "signal", working_point=0.6)
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=200, file=io.StringIO())
     console.print(fooling_table(result))
-    text = console.export_text()
+    text = console.file.getvalue()
     assert "crosses a score over" in text
     assert "0.7" in text
     plain = json.loads(json.dumps(result.to_dict()))
@@ -209,7 +210,7 @@ def test_the_plugin_can_attack_the_correctly_classified_events_only(weights):
     result = made.result(sums)
     assert result.verdict.passed
     for row in result.fooling:
-        assert row.ratio > 0.02
+        assert row.ratio > (0.02 if weights == "equal" else 0.005)
         assert row.returned == 0
     everybody = conserv(objective="cross")
     assert max(row.returned for row in everybody.result(call(everybody, columns)).fooling) > 0
