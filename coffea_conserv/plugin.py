@@ -249,7 +249,6 @@ class Conserv:
             score_edges=np.asarray(self.score.edges, dtype=np.float64),
         )
 
-    @isolated()
     def __call__(  # noqa: PLR0913 -- the one call of the plugin; keywords with defaults
         self,
         columns: Any,
@@ -299,6 +298,7 @@ class Conserv:
         given = Selection(regions, weight, events, data, fold, context, dataset, chunk)
         return self.moved(columns, given).sums
 
+    @isolated()
     def moved(self, columns: Any, given: Selection) -> Moved:
         """Do what the call does, and return the attacked features too.
 
