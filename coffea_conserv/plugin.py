@@ -41,61 +41,23 @@ from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
 from coffea_conserv.errors import InputError
-from coffea_conserv.features import (
-    Feature,
-    Watched,
-    check_features,
-    check_score_axis,
-    make_watched,
-)
+from coffea_conserv.features import Feature, Watched, check_features, check_score_axis, make_watched
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.groups import check_merged
 from coffea_conserv.matrix import feature_matrix
 from coffea_conserv.points import as_points
 from coffea_conserv.regions import atoms, check_regions
+from coffea_conserv.selection import Moved, Selection
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Estimate, Result
 
-__all__ = ("Conserv", "Moved", "Selection")
+__all__ = ("Conserv",)
 
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Selected events of one chunk without their features; arguments of the call of :class:`Conserv`."""
-
-    regions: Mapping[str, Any]
-    weight: Any = None
-    events: Any = None
-    data: bool = False
-    fold: Any = None
-    context: Mapping[str, Any] | None = None
-    dataset: str | None = None
-    chunk: str | None = None
-
-
-@dataclass(frozen=True)
-class Moved:
-    """What was done to the selected events of one chunk.
-
-    Parameters
-    ----------
-    sums
-        What adds up over chunks.
-    nominal
-        Features, shape (events, features).
-    attacked
-        Variation → features, same shape; empty for real data.
-    """
-
-    sums: Sums
-    nominal: NDArray[np.float32]
-    attacked: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from made_nano import (
 )
 
 from coffea_conserv import Budget, ConfigurationError, Conserv, Feature, InputError
-from coffea_conserv.plugin import Selection
+from coffea_conserv.selection import Selection
 from coffea_conserv.wrapper import Bound, ConservProcessor, Labels, copies, migrations, variation_of
 from coffea_conserv.wrapper.bindings import make_bindings
 from coffea_conserv.wrapper.copies import Copy

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.columns import to_masks, to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.plugin import Conserv, Selection
+from coffea_conserv.plugin import Conserv
+from coffea_conserv.selection import Selection
 from coffea_conserv.wrapper.bindings import Bindings, Places, make_bindings
 from coffea_conserv.wrapper.copies import Copy, ordered
 from coffea_conserv.wrapper.migration import counted

@@ -1,0 +1,47 @@
+"""What a call of the plugin takes beside the features, and what it did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.sums import Sums
+
+__all__ = ("Moved", "Selection")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selected events of one chunk without their features; arguments of the call of :class:`Conserv`."""
+
+    regions: Mapping[str, Any]
+    weight: Any = None
+    events: Any = None
+    data: bool = False
+    fold: Any = None
+    context: Mapping[str, Any] | None = None
+    dataset: str | None = None
+    chunk: str | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was done to the selected events of one chunk.
+
+    Parameters
+    ----------
+    sums
+        What adds up over chunks.
+    nominal
+        Features, shape (events, features).
+    attacked
+        Variation → features, same shape; empty for real data.
+    """
+
+    sums: Sums
+    nominal: NDArray[np.float32]
+    attacked: Mapping[str, NDArray[np.float32]]
