@@ -92,7 +92,7 @@ class _Unguided(Run):
         return torch.stack([fine[0] & (copy | other), other])
 
     def _rand(self, count: int) -> Tensor:
-        return torch.rand(count, generator=self.generator, device=self.problem.x.device)
+        return torch.rand(count, generator=self.generator, dtype=torch.float32, device=self.problem.x.device)
 
 
 def _shares(limits: Limits, totals: Totals) -> tuple[Tensor, Tensor]:
@@ -150,8 +150,10 @@ def _pairs(problem: Problem, rows: Tensor, generator: torch.Generator) -> Tensor
 
 def _subsets(free: Tensor, generator: torch.Generator) -> Tensor:
     """Random subsets of the free features, of any size, shape (pairs, features)."""
-    size = torch.rand((len(free), 1), generator=generator, device=free.device)
-    return free & (torch.rand(free.shape, generator=generator, device=free.device) < size)
+    size = torch.rand((len(free), 1), generator=generator, dtype=torch.float32, device=free.device)
+    return free & (
+        torch.rand(free.shape, generator=generator, dtype=torch.float32, device=free.device) < size
+    )
 
 
 def _near_enough(problem: Problem, x: Tensor, pairs: Tensor) -> Tensor:

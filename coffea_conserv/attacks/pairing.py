@@ -159,7 +159,7 @@ class Pairing:
         lead, width = feature[self.of_event], width[self.of_event]
         if self.tight is not None:
             width = torch.minimum(width, self.tight.width(lead))
-        noise = torch.randn(len(z), generator=draw, device=self.device)
+        noise = torch.randn(len(z), generator=draw, dtype=torch.float32, device=self.device)
         event = self._neighbours(z.gather(1, lead[:, None])[:, 0] + width * noise)
         mixed = torch.argsort(self._rand(draw, event.shape[1]))
         return Pairs(event[:, mixed], self.block[feature[self.pool][mixed]])
@@ -168,7 +168,7 @@ class Pairing:
         """Nominal values of the feature of each pool, with noise of about the size of its cap."""
         low, high = _TIGHT
         size = low + (high - low) * self._rand(draw, len(turn))
-        noise = torch.randn(len(self.of_event), generator=draw, device=self.device)
+        noise = torch.randn(len(self.of_event), generator=draw, dtype=torch.float32, device=self.device)
         return tight.key(turn[self.of_event], size[self.of_event] * noise, self._rand(draw, 1))
 
     def _neighbours(self, value: Tensor) -> Tensor:
