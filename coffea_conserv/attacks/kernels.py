@@ -64,12 +64,11 @@ def _deviation(kind: int, p: float, q: float) -> float:
 
 
 @_compiled
-def _bin(bounds: Bounds, spot: tuple[int, int, int], q: float) -> float:
+def _bin(bounds: Bounds, spot: tuple[int, int, int], p: float, q: float) -> float:
     """Share of one bin in the running measure of its table: of a band with sides, as a part of its own."""
     g, t, at = spot
-    p = bounds.reference[g, t, at] / bounds.size[g, t]
     found = _deviation(bounds.kind[t], p, q)
-    if bounds.kind[t] != _BAND or not bounds.sides.size or found <= _ROUNDING:
+    if bounds.sides.shape[0] == 0 or bounds.kind[t] != _BAND or found <= _ROUNDING:
         return found
     side = bounds.sides[g, 0 if q < p else 1, t, at]
     return found / side if side > 0.0 else math.inf
@@ -125,9 +124,9 @@ def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tup
     size, kind, limit = bounds.size[g, q], bounds.kind[q], bounds.table[g, q]
     value = sums.used[g, q] if kind != _BAND else 0.0
     for at, by in ((a, -w), (b, w)):
-        content = sums.content[g, q, at]
-        before = _bin(bounds, (g, q, at), content / size)
-        after = _bin(bounds, (g, q, at), (content + by) / size)
+        p, content = bounds.reference[g, q, at] / size, sums.content[g, q, at]
+        before = _bin(bounds, (g, q, at), p, content / size)
+        after = _bin(bounds, (g, q, at), p, (content + by) / size)
         if kind == _BAND and after > limit and after > before + _SLACK:
             return False
         value += after - before
@@ -282,7 +281,7 @@ def _table(bounds: Bounds, sums: Sums, g: int, t: int) -> None:
     for at in range(bounds.reference.shape[2] - 1):
         p, q = bounds.reference[g, t, at] / size, sums.content[g, t, at] / size
         total += _divergence(p, q)
-        own = _bin(bounds, (g, t, at), q) if bounds.kind[t] <= _BAND else 0.0
+        own = _bin(bounds, (g, t, at), p, q) if bounds.kind[t] <= _BAND else 0.0
         used = max(used, own) if bounds.kind[t] == _BAND else used + own
     sums.divergence[g, t], sums.used[g, t] = total, used
 
