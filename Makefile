@@ -4,6 +4,7 @@
 #          DATA=<folder>         example on CMS Open Data, with results in results-htautau
 #          RESULTS=<folder>      another folder of results
 #          CLIENT=tcp://…        an existing Dask scheduler instead of a local cluster
+#          JOBS=2                processes that run the tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,10 +12,11 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RESULTS ?= $(if $(DATA),results-htautau,results)
 EVENTS ?= example_data
+JOBS ?= 2
 
 .PHONY: help env example test check benchmark clean
 help:
-	@sed -n 's/^# //p' Makefile | head -7
+	@sed -n 's/^# //p' Makefile | head -8
 	@echo "targets: example test check benchmark clean"
 
 env: $(READY)
@@ -29,8 +31,9 @@ example: $(READY)
 	$(BIN)/python -m example_analysis all $(if $(DATA),--data "$(DATA)") $(if $(CLIENT),--client "$(CLIENT)") \
 		--events "$(EVENTS)" --out "$(RESULTS)"
 
+# one thread for each of the processes: on few cores more of them only wait for each other
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
