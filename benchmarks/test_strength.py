@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from problems import data_folder, donut, htautau, shifted, stripe, timed, unit
 
@@ -45,6 +47,17 @@ def test_donut(benchmark, row, band, steps):
     bound = fooling_bound(problem.x[:20_000], problem.model, problem.features, band=band, cells=180)
     share = {"of inner": result.fooling_ratio / bound.inner, "of outer": result.fooling_ratio / bound.outer}
     row("donut", band=band, steps=steps, **found, **{name: f"{value:.1%}" for name, value in share.items()})
+
+
+@pytest.mark.parametrize("cap", [0.1, 0.25, 0.5, 1.0])
+def test_caps(benchmark, row, cap):
+    """The donut with a cap on |Δ| in units of the spread of each feature."""
+    problem, solver = donut(), Transport()
+    spread = [float(s) for s in problem.x[:20_000].std(0)]
+    features = tuple(replace(f, max_shift=cap * s) for f, s in zip(problem.features, spread, strict=True))
+    capped = replace(problem, features=features)
+    found, _ = measured(benchmark, capped, Budget(rms=0.0, correlation=0.006), solver, 20_000)
+    row("donut with caps", cap=cap, **found)
 
 
 @pytest.mark.parametrize(("events", "settings"), [(5_000, "draws"), (20_000, "draws"), (20_000, "grid")])
