@@ -11,11 +11,13 @@ import pytest
 import slow_twins
 import torch
 from made_problems import CPU, Ring, made_batch, made_problem, made_task
+from test_attack import PAIR, donut
 from test_further_limits import BUDGETS, REST
 from test_limits import made_limits, room_and_stiffness
 from test_search import cost_of, looked_at, offered
 from test_transport import assert_kept, measured
 
+from coffea_conserv import Feature, attack
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.judging import judge_groups
@@ -242,3 +244,19 @@ def test_a_candidate_is_dropped_where_a_twin_says_so(name, j):
         assert math.isfinite(cost_of(run, work, offers, n, c)) is allowed
         outcomes.add(allowed)
     assert outcomes == {True, False}
+
+
+def test_bins_are_emptied_only_as_far_as_every_limit_forgives():
+    """What is gone cannot be brought back: a small χ² beside a wide r.m.s. limit must not be lost."""
+    model, x = donut()
+    axes = [hist.axis.Regular(60, column.min() - 0.1, column.max() + 0.1) for column in x.T]
+    pair = [Feature(f.name, axis) for f, axis in zip(PAIR, axes, strict=True)]
+    budget = Budget(rms=0.05, chi2=Chi2(10.0, events=20_000))
+    result = attack(x[:3000], model, pair, budget=budget, solver=Transport(steps=50))
+    assert result.verdict.passed
+    assert result.fooling_ratio > 0.3
+    limits, *_ = made_limits(1, kinds=(RMS, BAND, RMS))
+    sets = Further(torch.tensor([RMS, KS]), torch.tensor([2, 0]), torch.tensor([[0.02, 0.01]] * 3).double())
+    smallest = replace(limits, further=sets).smallest()
+    torch.testing.assert_close(smallest[0], torch.tensor([0.05, 0.05, 0.02]).double())
+    assert limits.smallest() is limits.table

@@ -191,6 +191,14 @@ class Limits:
         room = self.table[..., None] * self.reference
         return (room, room) if self.sides is None else (room * self.sides[:, 0], room * self.sides[:, 1])
 
+    def smallest(self) -> Tensor:
+        """Smallest limit of each table as a deviation, of those on it as a whole, shape (groups, tables)."""
+        if self.further is None:
+            return self.table
+        whole = torch.where(self.further.kind == RMS, self.further.limit, torch.inf)
+        place = self.further.table.expand(len(whole), -1)
+        return self.table.scatter_reduce(1, place, whole, "amin")
+
     def steps(self, content: Tensor) -> Tensor:
         """Deviations that the further limits are about, of KS times :data:`STEP`, (groups, sets, bins)."""
         if self.further is None:

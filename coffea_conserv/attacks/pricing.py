@@ -241,7 +241,7 @@ def _fit(limits: Limits, totals: Totals, offers: Offers, copies: Tensor, member:
     leaving = _cumulative(old, weight)
     last = asked & (leaving > totals.content.view(-1)[old] - 1e-6) & (old != new)
     empty = torch.where(totals.content < 1e-6, limits.reference, 0.0)[..., :-1].sum(-1)
-    forgiven = (_EMPTY * limits.table**2 * limits.sizes()[..., 0] - empty).view(-1)
+    forgiven = (_EMPTY * limits.smallest() ** 2 * limits.sizes()[..., 0] - empty).view(-1)
     at = group * len(limits.kind) + q
     content = torch.where(last, limits.reference.view(-1)[old], 0.0)
     lost = last & (_cumulative(at, content) > forgiven[at])
