@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,31 @@ def higgs_training(real_folder, tmp_path_factory):
 
     files = read_fileset("htautau", real_folder)
     return train(ANALYSES["htautau"], files, tmp_path_factory.mktemp("higgs"))
+
+
+@pytest.fixture(autouse=True)
+def judged_twice(monkeypatch):
+    """The verdict of every attack on arrays is made again by slow twins, on the matrix that is returned."""
+    api = sys.modules.get("coffea_conserv.attacks.api")
+    if api is None:  # the file of this test does not import it
+        return
+    from slow_verdict import assert_judged  # noqa: PLC0415 -- torch and hist are slow to import
+
+    judge = api.judge_groups
+
+    def twice(batch, task, x, scores=None):
+        limits = judge(batch, task, x, scores)
+        assert_judged(batch, task, x, limits, scores)
+        return limits
+
+    monkeypatch.setattr(api, "judge_groups", twice)
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Every kind of device that is here."""
+    import torch  # noqa: PLC0415 -- slow to import
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    return request.param

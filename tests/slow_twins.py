@@ -114,6 +114,29 @@ def _pearson_of_pair(one, two, weight):
     return math.fsum(w * x * y for w, x, y in triples) / math.sqrt(variances[0] * variances[1])
 
 
+def moments(z, there, weight):
+    """Sums of w z_j, w z_j² and w z_j z_k over the events that have both, three matrices."""
+    count = range(len(z[0]))
+    sums = [[[0.0] * len(count) for _ in count] for _ in range(3)]
+    for row, here, w in zip(z, there, weight, strict=True):
+        for j in count:
+            for k in count:
+                if here[j] and here[k]:
+                    a, b = float(row[j]), float(row[k])
+                    for total, value in zip(sums, (a, a * a, a * b), strict=True):
+                        total[j][k] += float(w) * value
+    return sums
+
+
+def decided(gain, linear, exchange, single, *, threshold, copies):
+    """What a pair does, looked at alone: which of its two events change."""
+    net = [float(g) - float(c) for g, c in zip(gain, linear, strict=True)]
+    values = {(True, True): net[0] + net[1] - float(exchange), (False, False): threshold}
+    if copies:
+        values |= {(True, False): net[0] - float(single[0]), (False, True): net[1] - float(single[1])}
+    return max(values, key=values.__getitem__)
+
+
 def correlation_shift(nominal, attacked):
     """√ Σ (R′ − R)² / √ Σ R²."""
     change, size = [], []
