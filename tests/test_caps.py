@@ -95,7 +95,8 @@ def assert_obeyed(x, moved):
     assert (np.abs(moved[~outside, 0]) <= 1.5).all()
     names = dict(zip(NAMES, torch.from_numpy(x).unbind(1), strict=True))
     wrong = outside | ~valid(names).numpy()
-    assert 0 < wrong.sum() < len(x)
+    assert len(x) < 200 or wrong.any()  # few events may all be possible
+    assert not wrong.all()
     assert not changed[wrong].any()
     assert valid(dict(zip(NAMES, torch.from_numpy(moved).unbind(1), strict=True))).numpy()[~wrong].all()
     for j, f in enumerate(FEATURES):
