@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import hist
 import numpy as np
@@ -21,6 +23,7 @@ from made_problems import (
 from test_transport import assert_kept
 
 from coffea_conserv import Budget, ConfigurationError, Feature
+from coffea_conserv.attacks import carried
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.candidates import Column
 from coffea_conserv.attacks.engine import perturb
@@ -142,3 +145,13 @@ def test_the_compiler_starts_with_the_search_only():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "False"
+
+
+def test_compiled_code_of_another_version_is_not_looked_at():
+    """Files on disk are named by the source of all that was compiled, so that old ones are never opened."""
+    kernels = pytest.importorskip("coffea_conserv.attacks.kernels")
+    text = (Path(carried.__file__).read_bytes() + Path(kernels.__file__).read_bytes()).decode()
+    stamp = hashlib.sha256(text.encode()).hexdigest()[:12]
+    for function in (kernels.measure, kernels.sweep, kernels.undo):
+        assert function.stats.cache_path
+        assert stamp in function._cache._impl.filename_base

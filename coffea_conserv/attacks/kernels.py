@@ -7,13 +7,17 @@ correlation matrix, so that an event costs the same in a sample of any size. Mea
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 
+from coffea_conserv.attacks import carried
 from coffea_conserv.attacks.carried import Bounds, Events, Floats, Integers, Offers, Sums
 
 __all__ = ("measure", "sweep", "undo")
@@ -29,8 +33,15 @@ _SLACK = 1e-12
 """What rounding may add to a measure that is not made worse."""
 
 
+_SOURCE = inspect.getsource(carried) + inspect.getsource(sys.modules[__name__])
+_STAMP = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
+"""Of all that goes into compiled code. numba looks at one file and its date, and stumbles over what an
+earlier version of this package has left on disk."""
+
+
 def _compiled(function: F) -> F:
     """Compile at the first call, and keep the result on disk where there is a place for it."""
+    function.__qualname__ += f"_{_STAMP}"  # names the file on disk
     try:
         return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
     except RuntimeError:  # no folder of a cache is writable, as on some batch nodes
