@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from coffea_conserv.features import Feature as Feature
     from coffea_conserv.folds import fold_index as fold_index
     from coffea_conserv.plugin import Conserv as Conserv
+    from coffea_conserv.projection import allowed as allowed
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
     from coffea_conserv.sums import Sums as Sums
@@ -52,6 +53,7 @@ _HOME = {
     "Result": "coffea_conserv.result",
     "Sums": "coffea_conserv.sums",
     "Verdict": "coffea_conserv.verdict",
+    "allowed": "coffea_conserv.projection",
     "attack": "coffea_conserv.attacks.api",
     "fooling_curve": "coffea_conserv.attacks.curve",
     "baselines": "coffea_conserv.attacks.baselines",

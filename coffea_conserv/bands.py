@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("Band",)
+__all__ = ("Band", "contents")
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +90,10 @@ class Band:
         >>> Band.from_histograms([100.0, 50.0], [105.0, 55.0], [98.0, 51.0]).high
         (0.05, 0.1)
         """
-        parts = [_contents(*given) for given in (("nominal", nominal), ("up", up), ("down", down))]
+        parts = [
+            contents("Band.from_histograms()", *given)
+            for given in (("nominal", nominal), ("up", up), ("down", down))
+        ]
         first, edges = parts[0]
         for name, (content, other) in zip(("up", "down"), parts[1:], strict=True):
             alike = edges is None or other is None or edges == other
@@ -180,24 +183,37 @@ def _numbers(name: str, given: Any) -> float | tuple[float, ...]:
     return tuple(values.tolist()) if values.ndim else float(values)
 
 
-def _contents(name: str, given: Any) -> tuple[Floats, tuple[float, ...] | None]:
-    """Bin contents of a histogram, with flow bins and its edges, or of an array, without edges."""
+def contents(caller: str, name: str, given: Any) -> tuple[Floats, tuple[float, ...] | None]:
+    """Bin contents of a histogram, with flow bins and its edges, or of an array, without edges.
+
+    Parameters
+    ----------
+    caller, name
+        For messages.
+    given
+        Histogram of one axis, as of ``hist``, or array, shape (bins,).
+
+    Raises
+    ------
+    ConfigurationError
+        If it has other axes, or negative or infinite entries.
+    """
     edges = None
     if callable(getattr(given, "values", None)) and hasattr(given, "axes"):
         if len(given.axes) != 1:
-            msg = f"Band.from_histograms(): {name} has {len(given.axes)} axes; project it onto one"
+            msg = f"{caller}: {name} has {len(given.axes)} axes; project it onto one"
             raise ConfigurationError(msg)
         content = np.asarray(given.values(flow=True), dtype=np.float64)
         edges = tuple(float(e) for e in given.axes[0].edges)
     else:
         content = np.asarray(given, dtype=np.float64)
     if content.ndim != 1 or not len(content):
-        msg = f"Band.from_histograms(): {name} must be a histogram or an array (bins,), got {content.shape}"
+        msg = f"{caller}: {name} must be a histogram or an array (bins,), got {content.shape}"
         raise ConfigurationError(msg)
     bad = np.flatnonzero(~(np.isfinite(content) & (content >= 0)))
     if len(bad):
         msg = (
-            f"Band.from_histograms(): {name} has {content[bad[0]]:g} in bin {bad[0]}; contents must be "
+            f"{caller}: {name} has {content[bad[0]]:g} in bin {bad[0]}; contents must be "
             "finite and not negative"
         )
         raise ConfigurationError(msg)
