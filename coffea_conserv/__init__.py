@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import ModelError as ModelError
     from coffea_conserv.features import Feature as Feature
     from coffea_conserv.folds import fold_index as fold_index
+    from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin import Conserv as Conserv
     from coffea_conserv.projection import allowed as allowed
     from coffea_conserv.result import Estimate as Estimate
@@ -50,6 +51,7 @@ _HOME = {
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features",
     "Model": "coffea_conserv.attacks.model",
+    "Names": "coffea_conserv.names",
     "Result": "coffea_conserv.result",
     "Sums": "coffea_conserv.sums",
     "Verdict": "coffea_conserv.verdict",

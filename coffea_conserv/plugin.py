@@ -39,15 +39,15 @@ from coffea_conserv.attacks.outputs import Classes, check_output
 from coffea_conserv.attacks.trial import examples, try_models
 from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity, seed_of
-from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
 from coffea_conserv.errors import InputError
 from coffea_conserv.features import Feature, Watched, check_features, check_score_axis, make_watched
-from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.groups import check_merged
-from coffea_conserv.matrix import feature_matrix
+from coffea_conserv.names import Names, check_axes
 from coffea_conserv.points import as_points
+from coffea_conserv.reading import read_inputs
 from coffea_conserv.regions import atoms, check_regions
-from coffea_conserv.selection import Moved, Selection
+from coffea_conserv.selection import Moved, Selection, stacked
+from coffea_conserv.settings import Settings, hash_of
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ class Conserv:
         λ of a price on moves in units of the resolution, see :func:`coffea_conserv.attack`; 0: they are free.
     device
         ``auto`` (CUDA if the worker sees one), ``cpu`` or ``cuda``.
+    names
+        What axes and variations are called in histograms, in templates and by
+        :class:`~coffea_conserv.ConservProcessor`; ``Names.preset("columnflow")`` follows a framework. Sums do
+        not depend on it.
 
     Raises
     ------
@@ -143,6 +147,7 @@ class Conserv:
     solver: str | Solver = "transport"
     penalty: float = 0.0
     device: str = "auto"
+    names: Names = field(default_factory=Names)
     config: str = field(init=False, repr=False)
 
     @isolated()
@@ -160,6 +165,8 @@ class Conserv:
         put(self, "watch", {w.name: (w.function, w.axis) for w in make_watched(self.watch, features)})
         put(self, "solver", named_solver(self.solver))
         check_moves(self.penalty, features, named_solver(self.solver))
+        axes = [self.score, *(f.axis for f in features), *(w.axis for w in self.watched)]
+        check_axes(self.names, axes)
         self.budget.check_features([feature for feature in features if not feature.frozen])
         few = examples(features)
         check_functions(self._task(), torch.from_numpy(few))
@@ -169,10 +176,8 @@ class Conserv:
 
     def _hash(self) -> str:
         """Hash of everything that the output depends on."""
-        texts = {"unit": "", "label": ""}  # for plots alone
-        features = [{**vars(f), **texts, "missing": f.missing_values} for f in self.features]
-        watched = [(w.name, w.axis, w.function) for w in self.watched]
-        settings = (
+        others = (
+            self.valid,
             self.score,
             self.working_point,
             self.output,
@@ -183,7 +188,7 @@ class Conserv:
             self.penalty,
         )
         models = [handle.content for handle in self.handles]
-        return fingerprint(models, features, watched, self.valid, vars(self.budget), settings)[:16]
+        return hash_of(models, self.features, self.watched, self.budget, others)
 
     @property
     def handles(self) -> tuple[Handle, ...]:
@@ -277,33 +282,23 @@ class Conserv:
             With the offender and the remedy.
         """
         dataset, chunk, read = identity(given.events, given.dataset, given.chunk)
-        arrays = to_columns(columns, [feature.name for feature in self.features])
-        matrix = feature_matrix(arrays, self.features)
-        count = len(matrix)
-        masks = to_masks(given.regions, count)
-        weights = to_weights(given.weight, count, dataset, data=given.data)
-        folds = to_folds(given.fold, count, len(self.handles))
-        batch = Batch(matrix, weights, atoms(masks), folds, to_context(given.context, count, list(arrays)))
+        inputs = read_inputs(columns, given, self.features, models=len(self.handles), dataset=dataset)
+        masks, matrix = inputs.regions, inputs.matrix
+        batch = Batch(matrix, inputs.weight, atoms(masks), inputs.fold, inputs.context)
         values, unattacked = self._values(batch, masks, (dataset, chunk), data=given.data)
         sample = Sample(
             dataset,
             chunk,
-            weights,
+            inputs.weight,
             masks,
             values,
             unattacked,
             as_points(self.working_point),
-            count if read is None else read,
+            len(matrix) if read is None else read,
             given.data,
         )
         sums = fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
-        names = [feature.name for feature in self.features]
-        attacked = {
-            variation: np.stack([found[name] for name in names], axis=1)
-            for variation, found in values.items()
-            if variation != "nominal"
-        }
-        return Moved(sums, matrix, attacked)
+        return Moved(sums, matrix, {v: stacked(values[v], self.features) for v in values if v != "nominal"})
 
     def _values(
         self, batch: Batch, masks: Mapping[str, NDArray[np.bool_]], origin: tuple[str, str], *, data: bool
@@ -372,7 +367,7 @@ class Conserv:
         InputError, ConfigurationError
             With the offender and the remedy, for example if this is the whole output.
         """
-        from coffea_conserv.result import Settings, make_result  # noqa: PLC0415 -- workers do not need it
+        from coffea_conserv.result import make_result  # noqa: PLC0415 -- workers do not need it
 
         check_merged(sums)
         if sums.config != self.config:
@@ -393,6 +388,7 @@ class Conserv:
             float(self.penalty),
             self.target,
             str(self.output),
+            self.names,
         )
         return make_result(
             sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked

@@ -135,23 +135,27 @@ class Result:
         Returns
         -------
         hist.Hist
-            Axes process, region, variation and the quantity, with ``Weight`` storage. Data and regions
-            without estimate have nothing in the attacked variations.
+            Axes process, region, variation, as :class:`~coffea_conserv.Names` call them, and the quantity,
+            with ``Weight`` storage. Data and regions without estimate have nothing in the attacked
+            variations.
         """
-        axis, label = self.axis(name), "process" if process_axis else "dataset"
-        names = self.process_names if process_axis else tuple(sorted(self.sums.chunks))
+        axis, names = self.axis(name), self.settings.names
+        label = names.process if process_axis else names.dataset
+        groups = self.process_names if process_axis else tuple(sorted(self.sums.chunks))
         chosen = self.regions if regions is None else tuple(regions)
         for region in chosen:
             _check_known("region", region, self.regions)
         made: Any = Hist(
-            axes.StrCategory(names, growth=True, name=label),
-            axes.StrCategory(chosen, growth=True, name="region"),
-            axes.StrCategory(VARIATIONS, growth=True, name="variation", label=f"attacked: {LABEL}"),
+            axes.StrCategory(groups, growth=True, name=label),
+            axes.StrCategory(chosen, growth=True, name=names.region),
+            axes.StrCategory(
+                names.labels.values(), growth=True, name=names.variation, label=f"attacked: {LABEL}"
+            ),
             copy.copy(axis),
             storage=storage.Weight(),
         )
         view = made.view(flow=True)
-        for i, group in enumerate(names):
+        for i, group in enumerate(groups):
             for j, region in enumerate(chosen):
                 for k, variation in enumerate(VARIATIONS):
                     terms: Sequence[Term] = [(1.0, group, region, variation)]
@@ -175,7 +179,7 @@ class Result:
         name
             Dataset, process, one of ``totals``, or ``"all simulation"``.
         region, variation
-            Where, and in which direction.
+            Where, and in which direction: ``conservUp``, ``conservDown``, or as ``Names`` call them.
         working_point
             One of those of the run; the main one if not given.
 
@@ -195,6 +199,7 @@ class Result:
         _check_known("working point", point, points)
         rows = (row for row in self.fooling if row.working_point == point)
         known = {(row.name, row.region, row.variation): row for row in rows}
+        variation = self.settings.names.own(variation)
         if (name, region, variation) not in known:
             places = ", ".join(dict.fromkeys("/".join(key) for key in known)) or "none"
             msg = f"there is no fooling ratio of {name}/{region}/{variation}; there are {places}"
@@ -270,6 +275,7 @@ class Result:
         """Factor, dataset, region and variation of everything that adds up to a process."""
         _check_known("process", process, self.process_names)
         _check_known("region", region, self.regions)
+        variation = self.settings.names.own(variation)
         _check_known("variation", variation, VARIATIONS)
         if process == DATA and variation != "nominal":
             return ()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.features import Feature
 from coffea_conserv.sums import Sums
 
-__all__ = ("Moved", "Selection")
+__all__ = ("Moved", "Selection", "stacked")
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,8 @@ class Moved:
     sums: Sums
     nominal: NDArray[np.float32]
     attacked: Mapping[str, NDArray[np.float32]]
+
+
+def stacked(columns: Mapping[str, NDArray[Any]], features: Sequence[Feature]) -> NDArray[np.float32]:
+    """Columns of some features side by side, shape (events, features)."""
+    return np.stack([columns[feature.name] for feature in features], axis=1)

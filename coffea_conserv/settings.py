@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coffea_conserv.budget import Budget
 from coffea_conserv.features import Feature, Watched
+from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.names import Names
 from coffea_conserv.points import as_points
 
-__all__ = ("Settings",)
+__all__ = ("Settings", "hash_of")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Settings:
         Which events are attacked.
     output
         What the model gives.
+    names
+        Names of axes and variations.
     """
 
     features: tuple[Feature, ...]
@@ -52,6 +56,7 @@ class Settings:
     penalty: float = 0.0
     target: str = "all"
     output: str = "logit"
+    names: Names = field(default_factory=Names)
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -62,3 +67,27 @@ class Settings:
     def quantities(self) -> tuple[Feature | Watched, ...]:
         """Features, then watched quantities: the order of the correlation matrices."""
         return (*self.features, *self.watched)
+
+
+def hash_of(
+    models: Sequence[str],
+    features: Sequence[Feature],
+    watched: Sequence[Watched],
+    budget: Budget,
+    others: Sequence[Any],
+) -> str:
+    """Hash of everything that merged sums depend on, 16 hexadecimal digits.
+
+    Parameters
+    ----------
+    models
+        Hash of each model.
+    features, watched, budget
+        What is limited, and how. Units and labels, which are for plots alone, do not count.
+    others
+        Further settings; functions and axes among them count by what they do and by their bins.
+    """
+    texts = {"unit": "", "label": ""}
+    described = [{**vars(f), **texts, "missing": f.missing_values} for f in features]
+    watches = [(w.name, w.axis, w.function) for w in watched]
+    return fingerprint(models, described, watches, vars(budget), others)[:16]

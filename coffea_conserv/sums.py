@@ -15,6 +15,7 @@ from coffea_conserv.errors import MergeError
 from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
 from coffea_conserv.folds import fold_index
 from coffea_conserv.measures import pair_sums
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.points import as_points
 from coffea_conserv.shifts import shift_sums
 
@@ -22,9 +23,6 @@ __all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
-
-VARIATIONS = ("nominal", "conservUp", "conservDown")
-"""Labels of the variation axis: as simulated, attacked toward signal, attacked toward background."""
 
 COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unattacked_abs_w", "moved_events")
 """What :attr:`Sums.counts` holds for each group and variation, in this order."""

@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.groups import DATA
+from coffea_conserv.names import VARIATIONS, Names
 from coffea_conserv.sanity import TemplateWarning, check_objective, check_template
-from coffea_conserv.sums import VARIATIONS
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result
@@ -47,6 +47,8 @@ class Template:
     nominal, up, down
         One-dimensional :class:`hist.Hist` with ``Weight`` storage. Data have no ``up`` and ``down``, whose
         ``label`` says what they are.
+    names
+        What the attacked ones are called in a ROOT file.
     """
 
     process: str
@@ -54,14 +56,15 @@ class Template:
     nominal: Any
     up: Any = None
     down: Any = None
+    names: Names = field(default_factory=Names)
 
     @property
     def histograms(self) -> dict[str, Any]:
         """Name in a ROOT file → histogram."""
         if self.process == DATA:
             return {DATA_NAME: self.nominal}
-        varied = zip(VARIATIONS, (self.nominal, self.up, self.down), strict=True)
-        return {self.process + ("" if v == "nominal" else f"_{v}"): histogram for v, histogram in varied}
+        up, down = (f"{self.process}_{label}" for label in (self.names.up, self.names.down))
+        return {self.process: self.nominal, up: self.up, down: self.down}
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,9 @@ class Templates:
         """Write all templates to a ROOT file.
 
         ``region/process``, ``region/process_conservUp``, ``region/process_conservDown`` and
-        ``region/data_obs``, with sums of squared weights, under- and overflow. The title of the attacked ones
-        says what they are. The file is there as a whole or not at all.
+        ``region/data_obs``, with sums of squared weights, under- and overflow. :class:`~coffea_conserv.Names`
+        may call the variations differently. The title of the attacked ones says what they are. The file is
+        there as a whole or not at all.
 
         Parameters
         ----------
@@ -185,13 +189,17 @@ def make_templates(result: Result, quantity: str, regions: Sequence[str] | None 
         raise InputError(msg)
     chosen = result.regions if regions is None else tuple(regions)
     filled, title = result.hist(quantity, regions=chosen), result.title(quantity)
+    names = result.settings.names
     entries = []
     for region in chosen:
         for process in result.process_names:
             if process in result.simulation or result.has(process, region):
                 variations = VARIATIONS[:1] if process == DATA else VARIATIONS
-                made = [_slice(filled, (process, region, variation), title) for variation in variations]
-                entries.append(Template(process, region, *made))
+                made = {
+                    part: _slice(filled, (process, region, names.labels[v]), title)
+                    for part, v in zip(("nominal", "up", "down"), variations, strict=False)
+                }
+                entries.append(Template(process, region, **made, names=names))
     found = [warning for entry in entries if entry.up is not None for warning in _warnings(entry)]
     step = check_objective(result.settings.objective) if quantity == "score" else ()
     return Templates(quantity, title, tuple(entries), (*step, *found))
@@ -206,7 +214,7 @@ def _slice(filled: Any, key: tuple[str, str, str], title: str) -> Any:
     """One-dimensional copy with a labelled axis."""
     axis = copy.copy(filled.axes[3])
     axis.label = title
-    label = None if key[2] == "nominal" else LABEL
+    label = None if key[2] == filled.axes[2].value(0) else LABEL
     made: Any = Hist(axis, storage=storage.Weight(), label=label)
     position = tuple(list(filled.axes[i]).index(label) for i, label in enumerate(key))
     made.view(flow=True)[...] = filled.view(flow=True)[position]

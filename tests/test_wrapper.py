@@ -25,9 +25,9 @@ from made_nano import (
     write,
 )
 
-from coffea_conserv import Budget, ConfigurationError, Conserv, Feature, InputError
+from coffea_conserv import Budget, ConfigurationError, Conserv, Feature, InputError, Names
 from coffea_conserv.selection import Selection
-from coffea_conserv.wrapper import Bound, ConservProcessor, Labels, copies, migrations, variation_of
+from coffea_conserv.wrapper import Bound, ConservProcessor, copies, migrations, variation_of
 from coffea_conserv.wrapper.bindings import make_bindings
 from coffea_conserv.wrapper.copies import Copy
 
@@ -328,13 +328,14 @@ def test_columns_of_other_types_keep_them(events):
 
 def test_labels_follow_the_conventions_of_the_analysis(events):
     """Names of the axis and of its categories can be chosen."""
-    labels = Labels(axis="systematic", nominal="Nominal", up="CONSERV_up", down="CONSERV_down")
-    output = wrapped(labels=labels).process(events)
+    names = Names(variation="systematic", nominal="Nominal", up="CONSERV_up", down="CONSERV_down")
+    made = wrapped(attack=conserv(names=names))
+    output = made.process(events)
     assert output["histograms"]["ht"].axes.name == ("systematic", "dataset", "ht")
     assert list(output["histograms"]["ht"].axes[0]) == ["Nominal", "CONSERV_up", "CONSERV_down"]
     assert set(output["cutflow"]["tt"]["all"]) == {"Nominal", "CONSERV_up", "CONSERV_down"}
-    with pytest.raises(ConfigurationError, match="the three variations differ"):
-        Labels(up="x", down="x")
+    assert set(made.postprocess(output)["share"]["tt"]) == {"Nominal", "CONSERV_up", "CONSERV_down"}
+    assert made.conserv.result(output["conserv"]).hist("met").axes[2].name == "systematic"
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_labels_follow_the_conventions_of_the_analysis(events):
         ({"conserv": 1}, "the analysis returns conserv itself"),
         (
             {"h": hist.new.StrCat(["a"], name="variation").Double()},
-            r"has an axis 'variation' already .*labels=Labels\(axis",
+            r"has an axis 'variation' already .*Conserv\(names=Names\(variation=",
         ),
     ],
 )

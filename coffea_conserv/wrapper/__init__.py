@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from coffea_conserv.wrapper.bindings import Bound
 from coffea_conserv.wrapper.migration import Migration, migrations
-from coffea_conserv.wrapper.outputs import Labels, Variations, variation_of
+from coffea_conserv.wrapper.outputs import Variations, variation_of
 from coffea_conserv.wrapper.processor import ConservProcessor
 
 __all__ = (
     "Bound",
     "ConservProcessor",
-    "Labels",
     "Migration",
     "Variations",
     "migrations",

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 import hist
 
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.errors import InputError
 
-__all__ = ("Labels", "Variations", "joined", "variation_of")
+__all__ = ("Variations", "joined", "variation_of")
 
 _NOTHING = object()
 """Stands for what does not exist in a variation."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Names of the axis and its categories, as the conventions of an analysis want them.
-
-    Parameters
-    ----------
-    axis
-        Name of the axis that every histogram gets: ``variation``, ``systematic``, ``shift``, …
-    nominal, up, down
-        Its categories.
-
-    Examples
-    --------
-    >>> Labels(axis="systematic", up="CONSERV_up", down="CONSERV_down").names["conservUp"]
-    'CONSERV_up'
-    """
-
-    axis: str = "variation"
-    nominal: str = "nominal"
-    up: str = "conservUp"
-    down: str = "conservDown"
-
-    def __post_init__(self) -> None:
-        texts = (self.axis, self.nominal, self.up, self.down)
-        if not all(isinstance(text, str) and text for text in texts) or len(set(texts[1:])) < len(texts) - 1:
-            msg = f"labels must be texts, and the three variations differ: {self}"
-            raise ConfigurationError(msg)
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Variation as this package calls it → its label."""
-        return {"nominal": self.nominal, "conservUp": self.up, "conservDown": self.down}
 
 
 class Variations(dict[str, Any]):
@@ -95,8 +60,8 @@ def _with_axis(histograms: Mapping[str, Any], axis: str) -> Any:
     for histogram in histograms.values():
         if any(own.name == axis for own in histogram.axes):
             msg = (
-                f"a histogram of the analysis has an axis {axis!r} already ({histogram.axes.name}); give "
-                "labels=Labels(axis=…) another name"
+                f"a histogram of the analysis has an axis {axis!r} already ({histogram.axes.name}); give it "
+                "another name, with Conserv(names=Names(variation=…))"
             )
             raise InputError(msg)
         blank = histogram.copy().reset()

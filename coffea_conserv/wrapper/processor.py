@@ -18,7 +18,7 @@ from coffea_conserv.selection import Selection
 from coffea_conserv.wrapper.bindings import Bindings, Places, make_bindings
 from coffea_conserv.wrapper.copies import Copy, ordered
 from coffea_conserv.wrapper.migration import counted
-from coffea_conserv.wrapper.outputs import Labels, joined, variation_of
+from coffea_conserv.wrapper.outputs import joined, variation_of
 
 __all__ = ("ConservProcessor",)
 
@@ -85,8 +85,6 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         ``{"Jet": "pt"}`` for an analysis that takes the first jet for the hardest one.
     data
         Function of the events or name of an entry of their metadata: whether they are real data.
-    labels
-        Names of the axis and of the variations.
 
     Raises
     ------
@@ -95,10 +93,11 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
 
     Notes
     -----
-    The output is that of the analysis, in which every histogram has a further axis, in front, and every other
-    value is a :class:`~coffea_conserv.wrapper.Variations`; with ``conserv``, for ``Conserv.result``, and
-    ``conserv_migration``, for :func:`~coffea_conserv.wrapper.migrations`. Real data are in the nominal
-    variation alone. ``postprocess`` of the analysis runs once per variation.
+    The output is that of the analysis, in which every histogram has a further axis, in front, named by
+    ``names`` of the attack, and every other value is a :class:`~coffea_conserv.wrapper.Variations`; with
+    ``conserv``, for ``Conserv.result``, and ``conserv_migration``, for
+    :func:`~coffea_conserv.wrapper.migrations`. Real data are in the nominal variation alone. ``postprocess``
+    of the analysis runs once per variation.
 
     Functions are called with copies of the events as well: no one sees what another one writes.
 
@@ -137,7 +136,6 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         cuts: Function | None = None,
         order: Mapping[str, str] | None = None,
         data: str | Function = "is_data",
-        labels: Labels | None = None,
     ) -> None:
         if not isinstance(conserv, Conserv):
             msg = f"conserv must be a Conserv, got {type(conserv).__name__}"
@@ -162,7 +160,7 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         self.analysis, self.conserv = analysis, conserv
         self.bindings: Bindings = make_bindings(conserv.features, columns)
         self.functions = functions
-        self.order, self.data, self.labels = dict(order or {}), data, labels or Labels()
+        self.order, self.data = dict(order or {}), data
 
     def process(self, events: Any) -> dict[str, Any]:
         """Run the analysis on one chunk in every variation.
@@ -197,10 +195,10 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         own = {name: rest.pop(name) for name in _OWN if name in rest}
         outputs = {}
         simulated = not all(own["conserv"].real.values())
-        for variation, label in self.labels.names.items():
+        for variation, label in self.conserv.names.labels.items():
             if variation != "nominal" and not simulated:
                 continue
-            part = variation_of(rest, label, axis=self.labels.axis)
+            part = variation_of(rest, label, axis=self.conserv.names.variation)
             done = self.analysis.postprocess(part)
             outputs[variation] = part if done is None else done
         merged: dict[str, Any] = self._joined(outputs)
@@ -279,7 +277,7 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         return run(copied.events)
 
     def _joined(self, outputs: Mapping[str, Any]) -> Any:
-        names = self.labels.names
+        names = self.conserv.names
         for output in outputs.values():
             if not isinstance(output, MutableMapping):
                 msg = f"the analysis must return a dictionary, not {type(output).__name__}: {{'output': …}}"
@@ -288,4 +286,4 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
             if clash:
                 msg = f"the analysis returns {', '.join(sorted(clash))} itself; leave that to the wrapper"
                 raise InputError(msg)
-        return joined({names[variation]: output for variation, output in outputs.items()}, self.labels.axis)
+        return joined({names.labels[v]: output for v, output in outputs.items()}, names.variation)
