@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import ModelError as ModelError
     from coffea_conserv.features import Feature as Feature
     from coffea_conserv.folds import fold_index as fold_index
+    from coffea_conserv.masks import Categories as Categories
+    from coffea_conserv.masks import Cuts as Cuts
     from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin import Conserv as Conserv
     from coffea_conserv.projection import allowed as allowed
@@ -43,11 +45,13 @@ _HOME = {
     "Band": "coffea_conserv.bands",
     "Budget": "coffea_conserv.budget",
     "Callback": "coffea_conserv.attacks.callback",
+    "Categories": "coffea_conserv.masks",
     "Chi2": "coffea_conserv.budget",
     "Classes": "coffea_conserv.attacks.outputs",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
+    "Cuts": "coffea_conserv.masks",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features",
     "Model": "coffea_conserv.attacks.model",

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.features import Feature
 
-__all__ = ("to_columns", "to_context", "to_folds", "to_masks", "to_numpy", "to_weights")
+__all__ = ("to_categories", "to_columns", "to_context", "to_folds", "to_numpy", "to_weights")
 
 
-def to_numpy(name: str, values: Any) -> NDArray[Any]:
+def to_numpy(
+    name: str, values: Any, *, absent: float | None = None, remedy: str = "fill them, or select them away"
+) -> NDArray[Any]:
     """Copy one value per event to NumPy.
 
     Parameters
@@ -22,104 +25,191 @@ def to_numpy(name: str, values: Any) -> NDArray[Any]:
     name
         For messages.
     values
-        Awkward, NumPy or torch array with one number per event.
+        Awkward, NumPy or torch array with one number per event, on any device, or whatever NumPy makes one
+        of, such as a column of pandas or Arrow.
+    absent
+        What entries become that are ``None`` or masked; an error where not given.
+    remedy
+        What to do about such entries, for messages.
 
     Returns
     -------
     numpy.ndarray
         A copy, shape (events,): never a view of the event buffers, which would let an attack write into them.
+        The type is kept, unless entries were absent and it is too short for single precision.
 
     Raises
     ------
     InputError
-        If it is jagged or a record, has missing entries, holds no numbers, or belongs to dask-awkward.
+        If it is jagged or a record, has missing entries, holds no numbers, or has no values yet, as an array
+        of dask and a typetracer of awkward.
     """
-    if type(values).__module__.startswith("dask_awkward"):
-        msg = (
-            f"{name} is a dask-awkward array; run the processor with coffea's Runner (virtual arrays) instead"
-        )
-        raise InputError(msg)
-    if isinstance(values, ak.Array):
-        values = _flat(name, values)
-    if isinstance(values, np.ma.MaskedArray):
-        if np.ma.getmaskarray(values).any():
-            msg = f"{name} has masked entries; fill them with a number that Feature(missing=…) declares"
-            raise InputError(msg)
-        values = np.ma.getdata(values)
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    array = np.array(values, copy=True)
+    array = _as_numpy(name, values)
     if array.ndim != 1:
         msg = f"{name} needs one value per event, got shape {array.shape}"
         raise InputError(msg)
     if array.dtype.kind not in "biuf":
         msg = f"{name} must hold numbers, got {array.dtype}"
         raise InputError(msg)
+    mask = np.ma.getmaskarray(array)
+    if not mask.any():
+        return np.array(np.ma.getdata(array))
+    if absent is None:
+        msg = f"{name} has missing entries ({int(mask.sum())} of {len(mask)} are None or masked); {remedy}"
+        raise InputError(msg)
+    # Neither NaN nor -999.0 is a short integer, and half precision has no 999.9.
+    filled = np.ma.getdata(array).astype(np.result_type(array.dtype, np.float32))
+    filled[mask] = absent
+    return filled
+
+
+def _as_numpy(name: str, values: Any) -> NDArray[Any]:
+    """Whatever holds values as an array of NumPy, a masked one where entries are missing; maybe a view."""
+    _check_values(name, values)
+    if isinstance(values, ak.Array):
+        return _of_awkward(name, values)
+    if hasattr(values, "detach"):
+        return _of_torch(values)
+    if hasattr(values, "__cuda_array_interface__"):
+        values = values.get()
+    try:
+        return np.asanyarray(values)
+    except ValueError:  # lists of different lengths
+        msg = f"{name} has several values per event; pick one"
+        raise InputError(msg) from None
+
+
+def _check_values(name: str, values: Any) -> None:
+    """Raise an InputError if there are no values yet."""
+    package = type(values).__module__.partition(".")[0]
+    msg = ""
+    if package in ("dask", "dask_awkward", "dask_expr"):
+        kind = package.replace("_", "-")
+        msg = f"{name} is a {kind} array; run the processor with coffea's Runner (virtual arrays) instead"
+    elif isinstance(values, ak.Array) and ak.backend(values) == "typetracer":
+        msg = (
+            f"{name} is a typetracer, which has no values; coffea's trace goes on with arrays of 0 and of 1 "
+            "event by itself"
+        )
+    if msg:
+        raise InputError(msg)
+
+
+def _of_torch(values: Any) -> NDArray[Any]:
+    """A tensor on any device, with or without gradient."""
+    tensor = values.detach().cpu()
+    try:
+        array: NDArray[Any] = tensor.numpy()
+    except TypeError:  # NumPy does not know every type of torch
+        array = tensor.float().numpy()
     return array
 
 
-def _flat(name: str, values: Any) -> Any:
-    """Make an awkward array one of NumPy, a masked one (with nothing masked) if it is of option type."""
+def _of_awkward(name: str, values: Any) -> NDArray[Any]:
+    """An awkward array of one value per event, a masked one if it is of option type."""
     msg = ""
     if values.ndim != 1:
         msg = f"{name} has several values per event ({values.type}); pick one, for example with ak.firsts"
     elif values.fields:
         msg = f"{name} is a record of {', '.join(values.fields)}; pick one of them"
-    elif ak.any(ak.is_none(values)):
-        msg = f"{name} has missing entries; fill them with a number that Feature(missing=…) declares"
     if msg:
         raise InputError(msg)
-    return ak.to_numpy(values)
+    array: NDArray[Any] = ak.to_numpy(ak.to_backend(values, "cpu"))
+    return array
 
 
-def to_columns(columns: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Copy the named columns of a dict, a table or a record array of awkward or NumPy.
+def to_columns(columns: Any, features: Sequence[Feature]) -> dict[str, NDArray[Any]]:
+    """Copy the columns of the features.
+
+    Parameters
+    ----------
+    columns
+        A dict, a record or a record array of awkward, a structured array of NumPy, a table of pandas, polars
+        or Arrow.
+    features
+        Whose columns. Entries that are ``None`` or masked become what a feature declares as missing, the
+        first one if there are several.
 
     Raises
     ------
     InputError
-        If one is missing.
+        If one is missing, or has missing entries though its feature declares no value for them.
     """
     fields = _fields(columns)
-    absent = [name for name in names if name not in fields]
+    absent = [feature.name for feature in features if feature.name not in fields]
     if absent:
         msg = f"missing column(s) {', '.join(absent)}; given are {', '.join(sorted(fields)) or 'none'}"
         raise InputError(msg)
-    return {name: to_numpy(f"column {name!r}", columns[name]) for name in names}
+    return {
+        feature.name: to_numpy(
+            f"column {feature.name!r}",
+            columns[feature.name],
+            absent=feature.absent,
+            remedy=f"declare what they become, Feature({feature.name!r}, …, missing=-999.0), or select these "
+            "events away",
+        )
+        for feature in features
+    }
 
 
 def _fields(columns: Any) -> list[str]:
-    names: Any = columns
-    if isinstance(columns, ak.Array):
-        names = columns.fields
+    _check_values("columns=", columns)
+    names: Any = None
+    if isinstance(columns, Mapping):
+        names = columns
     elif isinstance(columns, np.ndarray):
         names = columns.dtype.names
-        if names is None:
-            msg = f"columns need names: give a dict or a record array, got an array of {columns.dtype}"
-            raise InputError(msg)
+    elif isinstance(columns, ak.Array | ak.Record):
+        names = columns.fields or None
+    else:
+        # Arrow; pandas and polars
+        names = getattr(columns, "column_names", getattr(columns, "columns", None))
+    if names is None:
+        got = f"an array of {columns.dtype}" if isinstance(columns, np.ndarray) else type(columns).__name__
+        msg = f"columns need names: give a dict or a record array, got {got}"
+        raise InputError(msg)
     return [str(name) for name in names]
 
 
-def to_masks(regions: Mapping[str, Any] | None, count: int) -> dict[str, NDArray[np.bool_]]:
-    """Copy the masks of the regions.
+def to_categories(name: str, values: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Pairs of an event and a category that it belongs to.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    values
+        Category of each event, or a list of its categories: integers, or texts. An event whose category is
+        ``None`` or masked is in none.
+
+    Returns
+    -------
+    tuple
+        Position of the event and category, shape (pairs,) each.
 
     Raises
     ------
     InputError
-        If there is none, or if one has another length or is not Boolean.
+        If there are neither integers nor texts, or records.
     """
-    if not regions:
-        msg = "regions={name: mask} is needed: limits hold where somebody checks; regions={'all': …} for one"
+    _check_values(name, values)
+    event = None
+    if isinstance(values, ak.Array) and values.ndim == 2:
+        event = np.repeat(np.arange(len(values)), to_numpy(name, ak.num(values), absent=0).astype(np.int64))
+        values = ak.flatten(values)
+    array = _as_numpy(name, values)
+    if array.ndim != 1 or array.dtype.names:
+        msg = f"{name} needs one category per event, or an awkward list of them, got shape {array.shape}"
         raise InputError(msg)
-    masks = {}
-    for name, values in regions.items():
-        mask = to_numpy(f"region {name!r}", values)
-        if mask.shape != (count,) or (mask.dtype != np.bool_ and count):
-            got = f"{mask.dtype} of {mask.shape}"
-            msg = f"region {name!r} must be a Boolean mask of the {count} events, got {got}"
-            raise InputError(msg)
-        masks[name] = mask.astype(np.bool_)
-    return masks
+    there = ~np.ma.getmaskarray(array)
+    event = (np.arange(len(array)) if event is None else event)[there]
+    category = np.ma.getdata(array)[there]
+    if category.dtype.kind == "O" and all(isinstance(value, str) for value in category):
+        category = category.astype(np.str_)
+    if len(category) and category.dtype.kind not in "iuU":
+        msg = f"{name} must hold integers or texts, got {category.dtype}"
+        raise InputError(msg)
+    return event, category
 
 
 def to_weights(weight: Any, count: int, dataset: str, *, data: bool) -> NDArray[np.float64]:
@@ -140,7 +230,10 @@ def to_weights(weight: Any, count: int, dataset: str, *, data: bool) -> NDArray[
         weight = weight.weight()  # coffea's Weights
     array = to_numpy("weight", weight).astype(np.float64)
     if array.shape != (count,):
-        msg = f"weight must have one value for each of the {count} events, got shape {array.shape}"
+        msg = (
+            f"weight must have one value for each of the {count} events, got shape {array.shape}; select the "
+            "same events, as in weights.weight()[mask]"
+        )
         raise InputError(msg)
     bad = int((~np.isfinite(array)).sum())
     if bad:

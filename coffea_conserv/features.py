@@ -41,7 +41,8 @@ class Feature:
         The feature never moves. Quantities that define a region should be frozen.
     missing
         Value or values that mean "there is no such object". They never move and are left out of
-        histograms, marginals and (pairwise) correlations. ``nan`` is possible.
+        histograms, marginals and (pairwise) correlations. ``nan`` is possible. Entries of a column that are
+        ``None`` or masked become this value, the first one if there are several.
     low, high
         Physical range. An event outside of it, whether nominal or attacked, is not attacked.
     moves_with
@@ -116,6 +117,11 @@ class Feature:
         if isinstance(self.missing, Sequence):
             return tuple(float(value) for value in self.missing)
         return (float(self.missing),)
+
+    @property
+    def absent(self) -> float | None:
+        """What an object becomes that is not there: the first of the missing values."""
+        return self.missing_values[0] if self.missing_values else None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from coffea_conserv.chunks import identity, seed_of
 from coffea_conserv.errors import InputError
 from coffea_conserv.features import Feature, Watched, check_features, check_score_axis, make_watched
 from coffea_conserv.groups import check_merged
+from coffea_conserv.masks import Regions
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.points import as_points
 from coffea_conserv.reading import read_inputs
@@ -220,7 +221,7 @@ class Conserv:
         self,
         columns: Any,
         *,
-        regions: Mapping[str, Any],
+        regions: Regions,
         weight: Any = None,
         events: Any = None,
         data: bool = False,
@@ -234,13 +235,16 @@ class Conserv:
         Parameters
         ----------
         columns
-            Feature → one value per selected event: awkward, NumPy or torch; a dict or a record array.
+            Feature → one value per selected event: awkward, NumPy or torch; a dict or a record array. What is
+            ``None`` or masked becomes what the feature declares as missing. Nothing is written into it.
         regions
-            Name → Boolean mask of the selected events. Regions may overlap; events in none are left alone. A
-            region that is cut on the score is refused, as far as :func:`coffea_conserv.regions.check_regions`
-            can tell.
+            Name → Boolean mask of the selected events, or :class:`~coffea_conserv.Cuts` of a
+            ``PackedSelection``, or :class:`~coffea_conserv.Categories`. Regions may overlap; events in none
+            are left alone. A region that is cut on the score is refused, as far as
+            :func:`coffea_conserv.regions.check_regions` can tell.
         weight
-            One weight per event, any sign. Needed for simulation. Real data are counted: they have none.
+            One weight per event, any sign, or coffea's ``Weights``. Needed for simulation. Real data are
+            counted: they have none.
         events
             The NanoEvents, whose metadata give dataset and chunk.
         data

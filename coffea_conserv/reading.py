@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_columns, to_context, to_folds, to_masks, to_weights
+from coffea_conserv.columns import to_columns, to_context, to_folds, to_weights
 from coffea_conserv.features import Feature
+from coffea_conserv.masks import to_masks
 from coffea_conserv.matrix import feature_matrix
 from coffea_conserv.selection import Selection
 
@@ -65,13 +66,12 @@ def read_inputs(
     InputError
         With the offender and the remedy.
     """
-    names = [feature.name for feature in features]
-    matrix = feature_matrix(to_columns(columns, names), features)
+    matrix = feature_matrix(to_columns(columns, features), features)
     count = len(matrix)
     return Inputs(
         matrix,
         regions=to_masks(given.regions, count),
         weight=to_weights(given.weight, count, dataset, data=given.data),
         fold=to_folds(given.fold, count, models),
-        context=to_context(given.context, count, names),
+        context=to_context(given.context, count, [feature.name for feature in features]),
     )

@@ -19,7 +19,7 @@ __all__ = ("Moved", "Selection", "stacked")
 class Selection:
     """Selected events of one chunk without their features; arguments of the call of :class:`Conserv`."""
 
-    regions: Mapping[str, Any]
+    regions: Any
     weight: Any = None
     events: Any = None
     data: bool = False

@@ -112,4 +112,4 @@ def difference(left, right):
     if left.keys() != right.keys():
         return np.inf
     scales = {key: max(np.abs(value).max(), 1.0) for key, value in left.items()}
-    return max(np.abs(left[key] - right[key]).max() / scales[key] for key in left)
+    return max((np.abs(left[key] - right[key]).max() / scales[key] for key in left), default=0.0)

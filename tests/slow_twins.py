@@ -190,3 +190,23 @@ def class_score(logits, target, source, *, argmax):
     add = max if argmax else math.fsum
     one, two = (add(weights[k] for k in side) for side in sides)
     return one / (one + two)
+
+
+def slow_cut_masks(rows, names, regions):
+    """Which events pass the cuts of each region: event by event, cut by cut."""
+    masks = {}
+    for region, wanted in regions.items():
+        masks[region] = []
+        for row in rows:
+            passed = dict(zip(names, row, strict=True))
+            masks[region].append(all(passed[name] == value for name, value in wanted.items()))
+    return masks
+
+
+def slow_category_masks(values, regions):
+    """Which events have one of the categories of each region: event by event."""
+    masks = {}
+    for region, codes in regions.items():
+        several = codes if isinstance(codes, tuple) else (codes,)
+        masks[region] = [any(value in several for value in own) for own in values]
+    return masks

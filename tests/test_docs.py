@@ -47,3 +47,18 @@ def test_the_page_on_the_wrapper(capsys):
     up, nominal = (names["out"]["mass"][{"variation": v}] for v in ("conservUp", "nominal"))
     assert up != nominal
     assert "MET > 30 GeV conservUp" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore:.*cross-reference.*:RuntimeWarning")
+def test_the_page_on_inputs():
+    """Selection, weights and absent jets as an analysis has them."""
+    (block,) = BLOCK.findall((DOCS / "inputs.md").read_text())
+    names = {}
+    exec(block, names)  # noqa: S102 -- our own page
+    result = names["result"]
+    assert result.verdict.passed
+    assert result.regions == ("few", "many")
+    assert all(fooling.moved_share > 0 for fooling in result.fooling)
+    first, second = (result.hist(name).sum().value for name in ("jet1_pt", "jet2_pt"))
+    assert 0 < second < first

@@ -13,10 +13,8 @@ import awkward as ak
 import cloudpickle
 import hist
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from coffea.analysis_tools import Weights
 from made_conserv import WEIGHT, call, conserv, contents, difference, events, near, regions
 
 from coffea_conserv import Budget, Conserv, MergeError, Sums
@@ -38,48 +36,6 @@ def parts(plain):
 
 
 # --- what can be given -------------------------------------------------------------------------------------
-
-
-def record(columns):
-    """Make a record array of NumPy."""
-    table = np.zeros(len(columns["x"]), dtype=[(name, value.dtype) for name, value in columns.items()])
-    for name, value in columns.items():
-        table[name] = value
-    return table
-
-
-KINDS = {
-    "dict of NumPy": lambda c: c,
-    "dict of awkward": lambda c: {name: ak.Array(value) for name, value in c.items()},
-    "dict of torch": lambda c: {name: torch.tensor(value) for name, value in c.items()},
-    "dict of lists": lambda c: {name: value.tolist() for name, value in c.items()},
-    "record array of awkward": ak.Array,
-    "record array of NumPy": record,
-    "table of pandas": pd.DataFrame,
-    "other columns beside": lambda c: {"z": ak.Array([[1], []] * 200), **c},
-    "option type": lambda c: {name: ak.Array([*value.tolist(), None])[:-1] for name, value in c.items()},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_columns_of_any_kind(plain, kind):
-    """Dict, table or record array of NumPy, awkward or torch: the same events give the same sums."""
-    columns = events()
-    as_awkward = {name: ak.Array(mask) for name, mask in regions(columns).items()}
-    made = call(
-        plain,
-        KINDS[kind](columns),
-        regions=as_awkward,
-        weight=torch.full((400,), WEIGHT, dtype=torch.float64),
-    )
-    assert difference(made, call(plain, columns)) == 0
-
-
-def test_weights_of_coffea(plain):
-    """The Weights of coffea are taken as they are."""
-    weights = Weights(400)
-    weights.add("half", np.full(400, WEIGHT))
-    assert difference(call(plain, events(), weight=weights), call(plain, events())) == 0
 
 
 def test_what_is_given_stays_as_it_is(plain):

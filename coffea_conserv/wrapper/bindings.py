@@ -302,13 +302,13 @@ def _picked(feature: Feature, bound: Bound, flat: NDArray[Any], place: NDArray[n
     absent = place < 0
     if not absent.any():
         return np.asarray(flat[place])
-    if not feature.missing_values:
+    if feature.absent is None:
         msg = (
             f"feature {feature.name!r}: {int(absent.sum())} of {len(place)} selected events have no such "
             f"object in {bound.column!r}; select them away, or declare Feature(missing=-999.0)"
         )
         raise InputError(msg)
-    values = np.full(len(place), feature.missing_values[0], dtype=np.float64)
+    values = np.full(len(place), feature.absent, dtype=np.float64)
     values[~absent] = flat[place[~absent]]
     return values
 

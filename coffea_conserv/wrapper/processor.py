@@ -11,8 +11,9 @@ import numpy as np
 from coffea.processor import ProcessorABC
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_masks, to_weights
+from coffea_conserv.columns import to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.masks import to_masks
 from coffea_conserv.plugin import Conserv
 from coffea_conserv.selection import Selection
 from coffea_conserv.wrapper.bindings import Bindings, Places, make_bindings
