@@ -20,7 +20,7 @@ from coffea_conserv.columns import to_numpy
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature
 
-__all__ = ("Bindings", "Bound", "Places", "make_bindings")
+__all__ = ("Bindings", "Bound", "Places", "column_path", "make_bindings")
 
 _TEXT = re.compile(r"(?P<column>[^\[\]]+?)\s*(?:\[\s*(?P<at>\d+)\s*\])?")
 
@@ -97,6 +97,12 @@ class Bindings:
 
     features: tuple[Feature, ...]
     bound: Mapping[str, Bound | Function]
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Columns of features that move, each once."""
+        bound = (self.bound[feature.name] for feature in self.features if not feature.frozen)
+        return tuple(dict.fromkeys(one.column for one in bound if isinstance(one, Bound)))
 
     def read(self, events: Any, chosen: NDArray[np.bool_], selected: Any) -> Places:
         """Values of the selected events.
@@ -182,7 +188,9 @@ class Bindings:
                 place = places.index[self.features[j].name]
                 moved = (before[:, j] != after[:, j]) & ~(np.isnan(before[:, j]) & np.isnan(after[:, j]))
                 flat[place[moved]] = _cast(self.features[j].name, after[moved, j], flat.dtype)
-                changed = touched.setdefault(_path(events, column)[0], np.zeros(len(events), dtype=bool))
+                changed = touched.setdefault(
+                    column_path(events, column)[0], np.zeros(len(events), dtype=bool)
+                )
                 changed[np.searchsorted(first, place[moved], side="right") - 1] = True
             events = _replaced(events, column, flat, values)
         return events, touched
@@ -220,7 +228,7 @@ def make_bindings(features: Sequence[Feature], columns: Mapping[str, Any]) -> Bi
     return Bindings(tuple(features), bound)
 
 
-def _path(events: Any, column: str) -> tuple[str, ...]:
+def column_path(events: Any, column: str) -> tuple[str, ...]:
     """Names that lead to a column: itself, or a collection and its field."""
     if column in events.fields or "." not in column:
         return (column,)
@@ -237,7 +245,7 @@ def _column(where: str, events: Any, column: str) -> Any:
         With similar names, if there is none.
     """
     at = events
-    for k, name in enumerate(path := _path(events, column)):
+    for k, name in enumerate(path := column_path(events, column)):
         if name not in at.fields:
             near = difflib.get_close_matches(name, at.fields, n=5) or sorted(at.fields)[:20]
             what = f"{path[0]} has" if k else "events have"
@@ -329,7 +337,7 @@ def _cast(name: str, values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArr
 def _replaced(events: Any, column: str, flat: NDArray[Any], like: Any) -> Any:
     """Events with other values in one column; everything else is shared with the old ones."""
     new = ak.Array(flat) if like.ndim == 1 else ak.unflatten(flat, ak.num(like))
-    path = _path(events, column)
+    path = column_path(events, column)
     if len(path) == 1:
         return ak.with_field(events, new, path[0])
     return ak.with_field(events, ak.with_field(events[path[0]], new, path[1]), path[0])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -15,41 +14,15 @@ from coffea_conserv.columns import to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.masks import to_masks
 from coffea_conserv.plugin import Conserv
-from coffea_conserv.selection import Selection
-from coffea_conserv.wrapper.bindings import Bindings, Places, make_bindings
+from coffea_conserv.wrapper.attack import EventAttack, Function, Masks, Selected, check_functions
 from coffea_conserv.wrapper.copies import Copy, ordered
 from coffea_conserv.wrapper.migration import counted
 from coffea_conserv.wrapper.outputs import joined, variation_of
 
 __all__ = ("ConservProcessor",)
 
-Function = Callable[[Any], Any]
-Masks = dict[str, NDArray[np.bool_]]
-
 _OWN = ("conserv", "conserv_migration")
 """What is put beside the output of the analysis."""
-
-
-@dataclass(frozen=True)
-class _Selected:
-    """What is attacked of one chunk.
-
-    Parameters
-    ----------
-    chosen
-        Which events, shape (events,).
-    places
-        Their values, and where those are.
-    given
-        Regions, weights and the like of the chosen events.
-    cuts
-        Regions and further cuts of the chosen events.
-    """
-
-    chosen: NDArray[np.bool_]
-    places: Places
-    given: Selection
-    cuts: Masks
 
 
 class ConservProcessor(ProcessorABC):  # type: ignore[misc]
@@ -138,30 +111,27 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         order: Mapping[str, str] | None = None,
         data: str | Function = "is_data",
     ) -> None:
-        if not isinstance(conserv, Conserv):
-            msg = f"conserv must be a Conserv, got {type(conserv).__name__}"
-            raise ConfigurationError(msg)
         run = analysis.process if isinstance(analysis, ProcessorABC) else analysis
-        functions = {
-            "regions": regions,
-            "select": select,
-            "weight": weight,
-            "fold": fold,
-            "context": context,
-            "cuts": cuts,
-        }
-        for name, function in {"analysis": run, **functions}.items():
-            if not callable(function) and (function is not None or name in {"analysis", "regions"}):
-                expected = "a coffea processor or a function" if name == "analysis" else "a function"
-                msg = f"{name}= must be {expected} of the events, got {function!r}"
-                raise ConfigurationError(msg)
-        if not callable(data) and not isinstance(data, str):
-            msg = f"data={data!r} must be the name of an entry of the metadata, or a function of the events"
+        if not callable(run):
+            msg = f"analysis= must be a coffea processor or a function of the events, got {analysis!r}"
             raise ConfigurationError(msg)
-        self.analysis, self.conserv = analysis, conserv
-        self.bindings: Bindings = make_bindings(conserv.features, columns)
-        self.functions = functions
-        self.order, self.data = dict(order or {}), data
+        check_functions({}, {"cuts": cuts})
+        self.analysis, self.cuts, self.order = analysis, cuts, dict(order or {})
+        self.attack = EventAttack(
+            conserv,
+            columns=columns,
+            regions=regions,
+            select=select,
+            weight=weight,
+            fold=fold,
+            context=context,
+            data=data,
+        )
+
+    @property
+    def conserv(self) -> Conserv:
+        """The attack."""
+        return self.attack.conserv
 
     def process(self, events: Any) -> dict[str, Any]:
         """Run the analysis on one chunk in every variation.
@@ -171,8 +141,9 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         InputError
             With the offender and the remedy; and whatever the analysis raises.
         """
-        data = self._is_data(events)
-        selected = self._selected(events, data=data)
+        data = self.attack.is_data(events)
+        selected = self.attack.selected(events, data=data)
+        cuts = {} if data else self._cuts(events, selected.chosen)
         outputs = {"nominal": self._run(Copy(events))}  # its errors come before anything expensive
         moved = self.conserv.moved(selected.places.values, selected.given)
         after = {}
@@ -185,7 +156,7 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         if not data:
             weight = to_weights(selected.given.weight, int(selected.chosen.sum()), "", data=False)
             (dataset,) = moved.sums.real
-            output["conserv_migration"] = counted(dataset, weight, selected.cuts, after)
+            output["conserv_migration"] = counted(dataset, weight, cuts, after)
         return output
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
@@ -206,69 +177,23 @@ class ConservProcessor(ProcessorABC):  # type: ignore[misc]
         merged.update(own)
         return merged
 
-    def _is_data(self, events: Any) -> bool:
-        """Whether the events are real data."""
-        if callable(self.data):
-            return bool(self.data(Copy(events).events))
-        metadata = events.metadata
-        if self.data not in metadata:
-            msg = (
-                f"dataset {metadata.get('dataset')!r}: its metadata have no {self.data!r}, which says "
-                "whether it is real data; add it to the metadata of the fileset, or give data= a function"
-            )
-            raise InputError(msg)
-        return bool(metadata[self.data])
-
-    def _selected(self, events: Any, *, data: bool) -> _Selected:
-        """What is attacked of a chunk."""
-        copied = Copy(events)
-        chosen = self._chosen(copied.events)
-        some = copied.events[chosen]
-
-        def value(name: str) -> Any:
-            function = self.functions[name]
-            return None if function is None else function(some)
-
-        regions = self._regions(some)
-        given = Selection(
-            regions=regions,
-            weight=None if data else value("weight"),
-            events=events,
-            data=data,
-            fold=value("fold"),
-            context=value("context"),
-        )
-        places = self.bindings.read(events, chosen, some)
-        return _Selected(chosen, places, given, {} if data else self._cuts(events, chosen))
-
-    def _chosen(self, events: Any) -> NDArray[np.bool_]:
-        select = self.functions["select"]
-        if select is None:
-            return np.ones(len(events), dtype=bool)
-        return to_masks({"select": select(events)}, len(events))["select"]
-
-    def _regions(self, some: Any) -> Masks:
-        regions = self.functions["regions"]
-        assert regions is not None  # noqa: S101 -- checked when the processor was made
-        return to_masks(regions(some), len(some))
-
     def _cuts(self, events: Any, chosen: NDArray[np.bool_]) -> Masks:
         """Which of the chosen events pass the selection, the regions and further cuts."""
         copied = Copy(events)
         masks: Masks = {}
-        if self.functions["select"] is not None:
-            masks["select"] = self._chosen(copied.events)[chosen]
+        if self.attack.select is not None:
+            masks["select"] = self.attack.chosen(copied.events)[chosen]
         some = copied.events[chosen]
-        masks |= self._regions(some)
-        if self.functions["cuts"] is not None:
-            masks |= to_masks(self.functions["cuts"](some), len(some))
+        masks |= self.attack.masks(some)
+        if self.cuts is not None:
+            masks |= to_masks(self.cuts(some), len(some))
         return masks
 
     def _attacked(
-        self, events: Any, selected: _Selected, before: NDArray[np.float32], after: NDArray[np.float32]
+        self, events: Any, selected: Selected, before: NDArray[np.float32], after: NDArray[np.float32]
     ) -> tuple[Any, Any]:
         """Attacked events, and those that cross-references lead to."""
-        written, touched = self.bindings.written(events, selected.places, before, after)
+        written, touched = self.attack.bindings.written(events, selected.places, before, after)
         if not self.order:
             return written, None
         return ordered(written, self.order, touched), written
