@@ -5,11 +5,13 @@ The checks are those of Combine's ValidateDatacards, as far as they apply to tem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from coffea_conserv.names import VARIATIONS
 
 __all__ = ("TemplateWarning", "check_objective", "check_template")
 
@@ -23,8 +25,6 @@ ONE_SIDED = 0.01
 
 YIELD = 0.1
 """Change of the yield above which it is worth a look."""
-
-_UP, _DOWN = "conservUp", "conservDown"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ def check_objective(objective: str) -> tuple[TemplateWarning, ...]:
 
 
 def check_template(
-    where: tuple[str, str], nominal: Floats, up: Floats, down: Floats
+    where: tuple[str, str],
+    nominal: Floats,
+    up: Floats,
+    down: Floats,
+    labels: tuple[str, str] = VARIATIONS[1:],
 ) -> tuple[TemplateWarning, ...]:
     """Check the templates of one process in one region.
 
@@ -73,6 +77,8 @@ def check_template(
         Process and region.
     nominal, up, down
         Contents, shape (bins,).
+    labels
+        What Up and Down are called.
 
     Examples
     --------
@@ -83,21 +89,22 @@ def check_template(
     """
     if not nominal.any() and not up.any() and not down.any():
         return (TemplateWarning(*where, "empty", "there are no events"),)
-    checks = (_bin_checks(nominal, up, down), _shape_checks(nominal, up, down))
+    varied = dict(zip(labels, (up, down), strict=True))
+    checks = (_bin_checks(nominal, varied), _shape_checks(nominal, varied))
     return tuple(TemplateWarning(*where, *found) for check in checks for found in check)
 
 
-def _bin_checks(nominal: Floats, up: Floats, down: Floats) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _bin_checks(nominal: Floats, varied: Mapping[str, Floats]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Kind, text and bins of what is wrong with single bins."""
-    changes = [varied - nominal for varied in (up, down)]
-    for name, content in (("nominal", nominal), (_UP, up), (_DOWN, down)):
+    for name, content in {"nominal": nominal, **varied}.items():
         yield from _found("negative", f"{name} is negative", content < 0)
-    for name, content, change in ((_UP, up, changes[0]), (_DOWN, down, changes[1])):
+    for name, content in varied.items():
         yield from _found("from nothing", f"nominal is empty, {name} is not", (nominal == 0) & (content != 0))
-        large = (nominal > 0) & (np.abs(change) > nominal)
+        large = (nominal > 0) & (np.abs(content - nominal) > nominal)
         yield from _found("above 100 %", f"{name} changes by more than 100 %", large)
-    both = np.minimum(np.abs(changes[0]), np.abs(changes[1])) > ONE_SIDED * np.abs(nominal)
-    same = both & (changes[0] * changes[1] > 0) & (nominal != 0)
+    up, down = (content - nominal for content in varied.values())
+    both = np.minimum(np.abs(up), np.abs(down)) > ONE_SIDED * np.abs(nominal)
+    same = both & (up * down > 0) & (nominal != 0)
     yield from _found("same side", "Up and Down are on the same side of nominal", same)
 
 
@@ -113,14 +120,14 @@ def _same(one: Floats, two: Floats) -> bool:
     return bool(change.sum() < NO_EFFECT)
 
 
-def _shape_checks(nominal: Floats, up: Floats, down: Floats) -> Iterator[tuple[str, str]]:
+def _shape_checks(nominal: Floats, varied: Mapping[str, Floats]) -> Iterator[tuple[str, str]]:
     """Kind and text of what is wrong with whole templates."""
-    same = [name for name, content in ((_UP, up), (_DOWN, down)) if _same(content, nominal)]
+    same = [name for name, content in varied.items() if _same(content, nominal)]
     if same:
         yield "no effect", f"{' and '.join(same)} {'is' if len(same) == 1 else 'are'} the same as nominal"
-    elif _same(up, down):
-        yield "no effect", f"{_UP} is the same as {_DOWN}"
+    elif _same(*varied.values()):
+        yield "no effect", f"{' is the same as '.join(varied)}"
     total = nominal.sum()
-    for name, content in ((_UP, up), (_DOWN, down)):
+    for name, content in varied.items():
         if total > 0 and abs(content.sum() / total - 1) > YIELD:
             yield "yield", f"{name} changes the yield by {content.sum() / total - 1:+.0%}"

@@ -206,8 +206,9 @@ def make_templates(result: Result, quantity: str, regions: Sequence[str] | None 
 
 
 def _warnings(entry: Template) -> tuple[TemplateWarning, ...]:
-    contents = [np.asarray(varied.values()) for varied in (entry.nominal, entry.up, entry.down)]
-    return check_template((entry.process, entry.region), *contents)
+    nominal, up, down = (np.asarray(one.values()) for one in (entry.nominal, entry.up, entry.down))
+    labels = (entry.names.up, entry.names.down)
+    return check_template((entry.process, entry.region), nominal, up, down, labels)
 
 
 def _slice(filled: Any, key: tuple[str, str, str], title: str) -> Any:

@@ -26,7 +26,7 @@ from made_nano import (
 )
 from torch import nn
 
-from coffea_conserv import Budget, ConfigurationError, Conserv, Feature, InputError, Names
+from coffea_conserv import Budget, Categories, ConfigurationError, Conserv, Feature, InputError, Names
 from coffea_conserv.adapters import ConservCalibrator, EventAttack, add_systematic
 from coffea_conserv.attacks.transport import Transport
 
@@ -331,6 +331,15 @@ def test_attacks_that_are_refused(options, message):
     """When they are made."""
     with pytest.raises(ConfigurationError, match=message):
         attack_of(**options)
+
+
+def test_regions_may_be_categories(events, expected):
+    """Functions return whatever the call takes."""
+
+    def by_number(some):
+        return Categories(ak.num(some.Jet), {"few": (1, 2), "many": (3, 4)})
+
+    assert difference(attack_of(regions=by_number)(events).sums, expected[1]) == 0
 
 
 def test_columns_that_move():

@@ -8,6 +8,7 @@ import awkward as ak
 import hist
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 from hypothesis import given
@@ -238,16 +239,6 @@ def named(*names):
     return [Feature(name, hist.axis.Regular(10, 0, 1)) for name in names]
 
 
-class Arrow:
-    """A table of Arrow: its columns are a list, and their names are apart."""
-
-    column_names = ("y", "x")
-    columns = (VALUES, VALUES)
-
-    def __getitem__(self, name):
-        return self.columns[self.column_names.index(name)]
-
-
 STRUCTURED = np.array([(v, v) for v in VALUES], dtype=[("y", "f8"), ("x", "f8")])
 TABLES = {
     "dict": {"y": np.array(VALUES), "x": ak.Array(VALUES), "jagged": ak.Array([[1], [], []])},
@@ -257,7 +248,8 @@ TABLES = {
     "structured array with a mask": masked(STRUCTURED, mask=False),
     "recarray": STRUCTURED.view(np.recarray),
     "data frame": pd.DataFrame({"y": VALUES, "x": VALUES}),
-    "Arrow": Arrow(),
+    "table of Arrow": pyarrow.table({"y": VALUES, "x": VALUES}),
+    "batch of Arrow": pyarrow.RecordBatch.from_pydict({"y": VALUES, "x": VALUES}),
 }
 
 
@@ -280,9 +272,6 @@ def test_tables_of_few_events(table, count):
         some = {name: values[:count] for name, values in whole.items()}
     elif isinstance(whole, ak.Record):
         some = ak.Record({name: whole[name][:count] for name in whole.fields})
-    elif isinstance(whole, Arrow):
-        some = Arrow()
-        some.columns = (VALUES[:count], VALUES[:count])
     else:
         some = whole[:count]
     assert to_columns(some, named("x", "y"))["y"].tolist() == VALUES[:count]
