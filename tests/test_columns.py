@@ -165,6 +165,10 @@ REFUSED = {
     "structured": (np.zeros(2, dtype=[("pt", "f8")]), "x must hold numbers, got"),
     "complex": (np.zeros(2, dtype=complex), "x must hold numbers, got complex128"),
     "dask": (DaskArray(), "x is a dask-awkward array; run the processor with coffea's Runner"),
+    "array of dask": (
+        type("Array", (), {"__module__": "dask.array.core"})(),
+        "x is a dask array; run the processor with coffea's Runner",
+    ),
 }
 
 
