@@ -6,6 +6,7 @@ Nothing here changes the state of matplotlib: styles hold within a function, and
 
 from __future__ import annotations
 
+from coffea_conserv.plotting.curves import curve_plot
 from coffea_conserv.plotting.distributions import control_plot, template_plot, templates_plot
 from coffea_conserv.plotting.files import save_all
 from coffea_conserv.plotting.matrices import correlation_plot
@@ -15,6 +16,7 @@ from coffea_conserv.plotting.tables import limits_plot
 __all__ = (
     "control_plot",
     "correlation_plot",
+    "curve_plot",
     "limits_plot",
     "overview_plot",
     "save_all",
