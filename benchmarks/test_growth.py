@@ -21,7 +21,8 @@ EVENTS = (10_000, 100_000, 1_000_000)
 FEATURES = (2, 5, 10, 20, 50, 100)
 
 _CHILD = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 import torch
 from test_cost import sample
 from coffea_conserv import Budget, attack
@@ -32,7 +33,8 @@ def run(x, model, features):
     attack(x, model, features, budget=Budget(rms=rms), solver=Transport(steps=8), seed=1)
 run(*sample(2000, 20))
 x, model, features = sample(events, 20)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# VmHWM is that of this program; ru_maxrss would start with that of the process it was forked from
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = peak()
 run(x, model, features)
 print(json.dumps([peak() - before, x.nbytes]))
