@@ -12,6 +12,7 @@ from typing import Any
 
 import hist
 import numpy as np
+import pytest
 import torch
 import uproot
 from torch import nn
@@ -137,6 +138,9 @@ def data_folder() -> Path | None:
     """Folder of the CMS Open Data skims, if there is one."""
     named = os.environ.get("COFFEA_CONSERV_DATA")
     return Path(named) / "htautau" if named else None
+
+
+needs_data = pytest.mark.skipif(data_folder() is None, reason="COFFEA_CONSERV_DATA is not set")
 
 
 @functools.cache

@@ -1,8 +1,6 @@
-"""Time and memory as the work grows, in units of the model's own forward and backward pass."""
+"""Time as the work grows, in units of the model's own forward and backward pass."""
 
 from __future__ import annotations
-
-import resource
 
 import hist
 import numpy as np
@@ -34,23 +32,16 @@ def sample(events: int, features: int):
     return x, model, [Feature(f"x{j}", axis) for j in range(features)]
 
 
-def peak() -> int:
-    """Largest resident memory so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 @pytest.mark.parametrize(("events", "features"), [(10_000, 20), (100_000, 20), (20_000, 5), (20_000, 50)])
 @pytest.mark.parametrize("rms", [0.0, 0.05])
 def test_growth(benchmark, row, events, features, rms):
     """Cost of a whole attack of 60 steps."""
     x, model, declared = sample(events, features)
-    before = peak()
 
     def call():
         return attack(x, model, declared, budget=Budget(rms=rms), solver=Transport(steps=STEPS), seed=1)
 
     benchmark.pedantic(call, rounds=1)
-    memory = (peak() - before) / x.nbytes
     _, seconds = timed(call, repeats=2)
     units = seconds / unit(model, x)
     row(
@@ -61,7 +52,6 @@ def test_growth(benchmark, row, events, features, rms):
         seconds=f"{seconds:.2f}",
         units=f"{units:.0f}",
         per_step=f"{units / STEPS:.2f}",
-        memory=f"{memory:.0f} x input",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from coffea.nanoevents import BaseSchema
 from coffea.processor import IterativeExecutor, Runner
-from problems import data_folder
+from problems import data_folder, needs_data
 
 from coffea_conserv import Budget
 from example_analysis.steps import TOTALS
@@ -13,7 +13,7 @@ from example_analysis.train import ANALYSES, Settings, train
 from processors import htautau
 from processors.htautau_inputs import build_conserv
 
-pytestmark = pytest.mark.skipif(data_folder() is None, reason="COFFEA_CONSERV_DATA is not set")
+pytestmark = needs_data
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from problems import data_folder, donut, htautau, shifted, stripe, timed, unit
+from problems import donut, htautau, needs_data, shifted, stripe, timed, unit
 
 from coffea_conserv import Budget, attack, compare
 from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.attacks.chebyshev import linear_bound
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
-
-needs_data = pytest.mark.skipif(data_folder() is None, reason="COFFEA_CONSERV_DATA is not set")
 
 
 def measured(benchmark, problem, budget, solver, events=None):

@@ -6,9 +6,11 @@ import math
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("as_points",)
+__all__ = ("as_points", "logit_of")
 
 
 def as_points(value: Any) -> tuple[float, ...]:
@@ -47,3 +49,14 @@ def as_points(value: Any) -> tuple[float, ...]:
         msg = f"working_point={list(points)} holds one of them twice; give each once"
         raise ConfigurationError(msg)
     return tuple(float(point) for point in points)
+
+
+def logit_of(point: float) -> float:
+    """Logit of a working point: a score is sigmoid(logit).
+
+    Examples
+    --------
+    >>> logit_of(0.5)
+    0.0
+    """
+    return float(np.log(point / (1 - point)))

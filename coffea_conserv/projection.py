@@ -1,4 +1,4 @@
-"""Which histograms the limits on a marginal allow: the one that is nearest to a wanted one."""
+"""Which histograms the limits on a marginal allow: one that is near to a wanted one."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def allowed(nominal: Any, wanted: Any, feature: Feature, budget: Budget) -> Floa
     >>> allowed([0.0, 50.0, 50.0, 0.0], [0.0, 40.0, 60.0, 0.0], feature, Budget(band=0.05))
     array([ 0. , 47.5, 52.5,  0. ])
     """
-    p, w = (_normalised(name, given, feature) for name, given in (("nominal", nominal), ("wanted", wanted)))
-    total = float(contents("allowed()", "nominal", nominal)[0].sum())
+    p, total = _normalised("nominal", nominal, feature)
+    w, _ = _normalised("wanted", wanted, feature)
     if budget.frozen or not budget.marginal(feature.name):
         return total * p
     if budget.jsd is None or budget.chi2 is not None:
@@ -76,7 +76,8 @@ def allowed(nominal: Any, wanted: Any, feature: Feature, budget: Budget) -> Floa
     return total * _mixed(p, q, feature, budget)
 
 
-def _normalised(name: str, given: Any, feature: Feature) -> Floats:
+def _normalised(name: str, given: Any, feature: Feature) -> tuple[Floats, float]:
+    """Shares of the bins, and their sum before."""
     content, _ = contents("allowed()", name, given)
     if len(content) != feature.axis.extent or not content.any():
         what = "is empty" if len(content) == feature.axis.extent else f"has {len(content)} bins"
@@ -85,7 +86,8 @@ def _normalised(name: str, given: Any, feature: Feature) -> Floats:
             "under- and overflow: fill a histogram of it"
         )
         raise InputError(msg)
-    return np.asarray(content / content.sum(), dtype=np.float64)
+    total = float(content.sum())
+    return content / total, total
 
 
 def _sides(feature: Feature, budget: Budget) -> Floats | None:

@@ -28,6 +28,24 @@ def higgs_training(real_folder, tmp_path_factory):
     return train(ANALYSES["htautau"], files, tmp_path_factory.mktemp("higgs"))
 
 
+@pytest.fixture(scope="session")
+def nano_path(tmp_path_factory):
+    """One small NanoAOD file."""
+    from made_nano import write  # noqa: PLC0415 -- coffea and torch are slow to import
+
+    return write(tmp_path_factory.mktemp("nano") / "tt.root")
+
+
+@pytest.fixture
+def nano(nano_path):
+    """Its events, with the factory that keeps them."""
+    from made_nano import WHERE, opened  # noqa: PLC0415
+
+    factory, events = opened(nano_path, **WHERE)
+    yield events
+    del factory
+
+
 @pytest.fixture(autouse=True)
 def judged_twice(monkeypatch):
     """The verdict of every attack on arrays is made again by slow twins, on the matrix that is returned."""

@@ -17,6 +17,8 @@ from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.wrapper import ConservProcessor
 
 PT = hist.axis.Regular(30, 0, 300)
+WHERE = {"fileuuid": "f", "entrystart": 0, "entrystop": 400}
+"""Which chunk a file of 400 events is."""
 COLUMNS = {"met": "MET.pt", "jet1": "Jet.pt[0]", "jet2": "Jet.pt[1]", "nvtx": "Pileup.nPU"}
 
 

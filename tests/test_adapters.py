@@ -14,6 +14,7 @@ from made_conserv import difference
 from made_nano import (
     COLUMNS,
     PT,
+    WHERE,
     Schema,
     conserv,
     features,
@@ -22,15 +23,12 @@ from made_nano import (
     some_jets,
     weight,
     wrapped,
-    write,
 )
 from torch import nn
 
 from coffea_conserv import Budget, Categories, ConfigurationError, Conserv, Feature, InputError, Names
 from coffea_conserv.adapters import ConservCalibrator, EventAttack, add_systematic
 from coffea_conserv.attacks.transport import Transport
-
-WHERE = {"fileuuid": "u", "entrystart": 0, "entrystop": 400}
 
 
 def attack_of(made=None, **options):
@@ -40,23 +38,9 @@ def attack_of(made=None, **options):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """A file of 400 events."""
-    return write(tmp_path_factory.mktemp("nano") / "tt.root")
-
-
-@pytest.fixture
-def events(path):
-    """Events of the file; the factory has to live as long."""
-    factory, made = opened(path, 0, 400, **WHERE)
-    yield made
-    del factory
-
-
-@pytest.fixture(scope="module")
-def expected(path):
+def expected(nano_path):
     """What the attack makes of the events: columns by direction, and the sums."""
-    factory, made = opened(path, 0, 400, **WHERE)
+    factory, made = opened(nano_path, **WHERE)
     done = attack_of()(made)
     columns = {
         direction: {"MET.pt": ak.to_list(one.MET.pt), "Jet.pt": ak.to_list(one.Jet.pt)}
@@ -67,7 +51,7 @@ def expected(path):
     return {**columns, "nominal": nominal}, done.sums
 
 
-def test_attacked_events_are_those_of_the_wrapper(path, events, expected):
+def test_attacked_events_are_those_of_the_wrapper(nano_path, nano, expected):
     """The same attack, bit for bit, whoever makes use of it."""
     columns, sums = expected
     seen = []
@@ -76,7 +60,7 @@ def test_attacked_events_are_those_of_the_wrapper(path, events, expected):
         seen.append({"MET.pt": ak.to_list(given.MET.pt), "Jet.pt": ak.to_list(given.Jet.pt)})
         return {}
 
-    output = wrapped(analysis).process(events)
+    output = wrapped(analysis).process(nano)
     assert seen == [columns["nominal"], columns["conservUp"], columns["conservDown"]]
     assert difference(output["conserv"], sums) == 0
     moved = [columns[d][c] != columns["nominal"][c] for d in ("conservUp", "conservDown") for c in columns[d]]
@@ -86,37 +70,37 @@ def test_attacked_events_are_those_of_the_wrapper(path, events, expected):
 # --- systematics of coffea ---------------------------------------------------------------------------------
 
 
-def test_a_systematic_of_several_collections(events, expected):
+def test_a_systematic_of_several_collections(nano, expected):
     """Up and down hold all columns of one attack together; the events stay nominal."""
     columns, sums = expected
-    found = add_systematic(events, attack_of())
+    found = add_systematic(nano, attack_of())
     assert difference(found, sums) == 0
-    assert "conserv" in events.systematics.fields
+    assert "conserv" in nano.systematics.fields
     varied = {
-        "nominal": events,
-        "conservUp": events.systematics.conserv.up,
-        "conservDown": events.systematics.conserv.down,
+        "nominal": nano,
+        "conservUp": nano.systematics.conserv.up,
+        "conservDown": nano.systematics.conserv.down,
     }
     for direction, one in varied.items():
         assert ak.to_list(one.MET.pt) == columns[direction]["MET.pt"]
         assert ak.to_list(one.Jet.pt) == columns[direction]["Jet.pt"]
-        assert type(one) is type(events)
-        assert type(one.Jet) is type(events.Jet)
+        assert type(one) is type(nano)
+        assert type(one.Jet) is type(nano.Jet)
         assert one.metadata["dataset"] == "tt"
-        assert ak.array_equal(one.Muon.pt, events.Muon.pt)
-        assert ak.array_equal(one.Jet.eta, events.Jet.eta)
+        assert ak.array_equal(one.Muon.pt, nano.Muon.pt)
+        assert ak.array_equal(one.Jet.eta, nano.Jet.eta)
     two = varied["conservUp"][ak.num(varied["conservUp"].Jet) > 1].Jet
     assert ak.all((two[:, 0] + two[:, 1]).mass >= 0)  # behaviours of jets
-    assert ak.array_equal(varied["conservUp"].Muon.matched_jet.pt, events.Muon.matched_jet.pt)  # stay nominal
+    assert ak.array_equal(varied["conservUp"].Muon.matched_jet.pt, nano.Muon.matched_jet.pt)  # stay nominal
 
 
-def test_an_analysis_fills_its_histograms_with_the_systematic(events, expected):
+def test_an_analysis_fills_its_histograms_with_the_systematic(nano, expected):
     """The loop over variations that such analyses have."""
     columns, _ = expected
-    add_systematic(events, attack_of(), name="robustness")
+    add_systematic(nano, attack_of(), name="robustness")
     filled = hist.Hist(hist.axis.StrCategory([], growth=True, name="systematic"), PT)
     for direction in ("up", "down"):
-        varied = events.systematics["robustness", direction]
+        varied = nano.systematics["robustness", direction]
         filled.fill(f"robustness_{direction}", varied.MET.pt)
     for label, direction in (("robustness_up", "conservUp"), ("robustness_down", "conservDown")):
         alone = hist.Hist(PT).fill(columns[direction]["MET.pt"])
@@ -131,7 +115,7 @@ class Opposite(nn.Module):
         return (x[:, 0] - 40) / 20 * torch.sign(x[:, 1])
 
 
-def test_a_systematic_of_one_column(path):
+def test_a_systematic_of_one_column(nano_path):
     """A single field of a record, and a single flat branch."""
     two = [Feature("pt", PT, low=0), Feature("phi", hist.axis.Regular(20, -4, 4), frozen=True)]
     options = {"budget": Budget(rms=0.1, correlation=0.3), "solver": Transport(steps=12)}
@@ -140,7 +124,9 @@ def test_a_systematic_of_one_column(path):
     found = []
     for schema, name in ((Schema, "MET.pt"), (BaseSchema, "MET_pt")):
         factory = NanoEventsFactory.from_root(
-            {str(path): "Events"}, schemaclass=schema, metadata={"dataset": "tt", "is_data": False, **WHERE}
+            {str(nano_path): "Events"},
+            schemaclass=schema,
+            metadata={"dataset": "tt", "is_data": False, **WHERE},
         )
         nano = factory.events()
         columns = {"pt": name, "phi": name.replace("pt", "phi")}
@@ -152,11 +138,11 @@ def test_a_systematic_of_one_column(path):
     assert not np.array_equal(found[0], found[1])
 
 
-def test_a_systematic_reads_what_it_needs(path):
+def test_a_systematic_reads_what_it_needs(nano_path):
     """Features, weights and regions, and not the other columns of their collections."""
     log = []
     factory = NanoEventsFactory.from_root(
-        {str(path): "Events"},
+        {str(nano_path): "Events"},
         schemaclass=Schema,
         mode="virtual",
         access_log=log,
@@ -170,9 +156,9 @@ def test_a_systematic_reads_what_it_needs(path):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_systematic_of_few_events(events, count):
+def test_a_systematic_of_few_events(nano, count):
     """None and one event: nothing moves, and there are as many."""
-    some = events[:count]
+    some = nano[:count]
     add_systematic(some, attack_of())
     for direction in ("up", "down"):
         varied = some.systematics["conserv", direction]
@@ -180,18 +166,18 @@ def test_a_systematic_of_few_events(events, count):
         assert ak.to_list(varied.Jet.pt) == ak.to_list(some.Jet.pt)
 
 
-def test_real_data_get_no_systematic(events):
+def test_real_data_get_no_systematic(nano):
     """They are in the sums, and stay what they are."""
-    sums = add_systematic(events, attack_of(data=lambda _: True))
+    sums = add_systematic(nano, attack_of(data=lambda _: True))
     assert sums.real == {"tt": 1}
-    assert "__systematics__" not in events.fields
+    assert "__systematics__" not in nano.fields
 
 
-def test_systematics_that_are_refused(events):
+def test_systematics_that_are_refused(nano):
     """Twice the same name, and what is no NanoEvents."""
-    add_systematic(events, attack_of(conserv(budget=Budget(move=0))))
+    add_systematic(nano, attack_of(conserv(budget=Budget(move=0))))
     with pytest.raises(InputError, match="have a systematic 'conserv' already; give name= another one"):
-        add_systematic(events, attack_of())
+        add_systematic(nano, attack_of())
     with pytest.raises(InputError, match="Array takes no systematics; give the NanoEvents of a Runner"):
         add_systematic(ak.Array([{"x": 1}]), attack_of())
 
@@ -209,33 +195,33 @@ def calibrator_of(made=None, bases=(ConservCalibrator,), **options):
     return Robustness
 
 
-def columns_of(events):
+def columns_of(nano):
     """Values of what moves."""
-    return {"MET.pt": ak.to_list(events.MET.pt), "Jet.pt": ak.to_list(events.Jet.pt)}
+    return {"MET.pt": ak.to_list(nano.MET.pt), "Jet.pt": ak.to_list(nano.Jet.pt)}
 
 
-def test_a_calibrator_gives_attacked_columns(events, expected):
+def test_a_calibrator_gives_attacked_columns(nano, expected):
     """Nominal is what it was, the variations are the attack, and the events are as before afterwards."""
     columns, sums = expected
     made = calibrator_of()
     assert made.calibrated_collections == ["MET.pt", "Jet.pt"]
     found = {}
-    for label, given, sequence in driver([made], events, {"isMC": True}):
+    for label, given, sequence in driver([made], nano, {"isMC": True}):
         found[label] = columns_of(given)
         calibrators = sequence
     assert found == columns
     assert difference(calibrators[0].sums, sums) == 0
     assert conserv().result(calibrators[0].sums).verdict.passed
-    assert columns_of(events) == columns["nominal"]
+    assert columns_of(nano) == columns["nominal"]
 
 
-def test_the_attack_comes_after_the_other_calibrators(path, events):
+def test_the_attack_comes_after_the_other_calibrators(nano_path, nano):
     """It works on calibrated values, and does nothing in the variations of others."""
     found = {}
-    for label, given, sequence in driver([Scale, calibrator_of()], events, {"isMC": True}):
+    for label, given, sequence in driver([Scale, calibrator_of()], nano, {"isMC": True}):
         found[label], calibrators = columns_of(given), sequence
     assert list(found) == ["nominal", "scaleUp", "scaleDown", "conservUp", "conservDown"]
-    factory, scaled = opened(path, 0, 400, **WHERE)
+    factory, scaled = opened(nano_path, **WHERE)
     for label, factor in (("nominal", 1.1), ("scaleUp", 1.2), ("scaleDown", 1.0)):
         assert found[label]["MET.pt"] == ak.to_list(scaled.MET.pt * np.float32(factor))
         assert found[label]["Jet.pt"] == ak.to_list(scaled.Jet.pt)
@@ -248,48 +234,46 @@ def test_the_attack_comes_after_the_other_calibrators(path, events):
     del factory
 
 
-def test_both_variations_are_one_attack(events, monkeypatch):
+def test_both_variations_are_one_attack(nano, monkeypatch):
     """The second direction is not made anew, unless the events are others."""
     calls = []
     original = EventAttack.attacked
     monkeypatch.setattr(EventAttack, "attacked", lambda *given: calls.append(1) or original(*given))
     made = calibrator_of()(metadata={"isMC": True})
-    made.initialize(events)
-    first = made.calibrate(events, {}, "conservUp")
-    made.calibrate(events, {}, "conservDown")
+    made.initialize(nano)
+    first = made.calibrate(nano, {}, "conservUp")
+    made.calibrate(nano, {}, "conservDown")
     assert len(calls) == 1
-    other = ak.with_field(events, ak.with_field(events.MET, events.MET.pt * np.float32(2), "pt"), "MET")
+    other = ak.with_field(nano, ak.with_field(nano.MET, nano.MET.pt * np.float32(2), "pt"), "MET")
     assert ak.to_list(made.calibrate(other, {}, "conservUp")["MET.pt"]) != ak.to_list(first["MET.pt"])
     assert len(calls) == 2
 
 
-def test_a_calibrator_with_the_base_class_of_a_framework(events, expected):
+def test_a_calibrator_with_the_base_class_of_a_framework(nano, expected):
     """It is registered and complete, under the names of the attack, and it travels."""
     names = Names.preset("pocketcoffea", "Robust")
     made = calibrator_of(conserv(names=names), bases=(ConservCalibrator, Calibrator))
     assert Registry.known["conserv"] is made
     travelled = cloudpickle.loads(cloudpickle.dumps(made))
     assert travelled.calibrated_collections == made.calibrated_collections
-    found = {label: columns_of(given) for label, given, _ in driver([travelled], events, {"isMC": True})}
+    found = {label: columns_of(given) for label, given, _ in driver([travelled], nano, {"isMC": True})}
     columns, _ = expected
     assert found == {names.labels[own]: values for own, values in columns.items()}
 
 
-def test_variations_that_are_not_wanted(events):
+def test_variations_that_are_not_wanted(nano):
     """Are not made: nothing is attacked."""
-    found = [
-        (label, c[0].sums) for label, _, c in driver([calibrator_of()], events, {"isMC": True}, wanted=[])
-    ]
+    found = [(label, c[0].sums) for label, _, c in driver([calibrator_of()], nano, {"isMC": True}, wanted=[])]
     assert found == [("nominal", None)]
 
 
-def test_real_data_have_no_such_calibrator(events):
+def test_real_data_have_no_such_calibrator(nano):
     """A framework leaves it out; who does not is told."""
-    assert [label for label, _, _ in driver([calibrator_of()], events, {"isMC": False})] == ["nominal"]
+    assert [label for label, _, _ in driver([calibrator_of()], nano, {"isMC": False})] == ["nominal"]
     with pytest.raises(
         InputError, match="calibrator 'conserv' is for simulation; leave it out for 'tt', real"
     ):
-        calibrator_of()(metadata={"isMC": False}).initialize(events)
+        calibrator_of()(metadata={"isMC": False}).initialize(nano)
 
 
 @pytest.mark.parametrize(
@@ -333,13 +317,13 @@ def test_attacks_that_are_refused(options, message):
         attack_of(**options)
 
 
-def test_regions_may_be_categories(events, expected):
+def test_regions_may_be_categories(nano, expected):
     """Functions return whatever the call takes."""
 
     def by_number(some):
         return Categories(ak.num(some.Jet), {"few": (1, 2), "many": (3, 4)})
 
-    assert difference(attack_of(regions=by_number)(events).sums, expected[1]) == 0
+    assert difference(attack_of(regions=by_number)(nano).sums, expected[1]) == 0
 
 
 def test_columns_that_move():

@@ -13,6 +13,7 @@ from coffea.nanoevents.trace import trace
 from coffea.processor import FuturesExecutor, IterativeExecutor, Runner, accumulate
 from made_nano import (
     COLUMNS,
+    WHERE,
     Analysis,
     Schema,
     Sum,
@@ -32,21 +33,6 @@ from coffea_conserv.wrapper.bindings import make_bindings
 from coffea_conserv.wrapper.copies import Copy
 
 UP, DOWN = "conservUp", "conservDown"
-WHERE = {"fileuuid": "f", "entrystart": 0, "entrystop": 400}
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """One small NanoAOD file."""
-    return write(tmp_path_factory.mktemp("nano") / "tt.root")
-
-
-@pytest.fixture
-def events(path):
-    """Its events, with the factory that keeps them."""
-    factory, events = opened(path, **WHERE)
-    yield events
-    del factory
 
 
 class Spy:
@@ -61,10 +47,10 @@ class Spy:
         return {"events": len(events)}
 
 
-def seen(events, **options):
+def seen(nano, **options):
     """Events of the three runs of an analysis."""
     spy = Spy()
-    wrapped(spy, **options).process(events)
+    wrapped(spy, **options).process(nano)
     return spy.seen
 
 
@@ -77,38 +63,40 @@ def same(a, b):
     return bool(a == b)
 
 
-def columns_of(events):
+def columns_of(nano):
     """All columns of the collections that are written to or referred to."""
     return {
-        f"{name}.{field}": events[name][field].to_list()
+        f"{name}.{field}": nano[name][field].to_list()
         for name in ("Jet", "Muon", "MET")
-        for field in events[name].fields
+        for field in nano[name].fields
     }
 
 
-def test_nominal_is_the_analysis_alone(events, path):
+def test_nominal_is_the_analysis_alone(nano, nano_path):
     """Whatever it writes into its events: histograms, tables and sets are what they would be without."""
-    _, alone = opened(path, **WHERE)
-    output = wrapped().process(events)
+    _, alone = opened(nano_path, **WHERE)
+    output = wrapped().process(nano)
     found = variation_of({k: v for k, v in output.items() if not k.startswith("conserv")}, "nominal")
     assert same(found, Analysis().process(alone))
-    assert type(found["cutflow"]["tt"]) is type(Analysis().process(opened(path, **WHERE)[1])["cutflow"]["tt"])
-    untouched = columns_of(opened(path, **WHERE)[1])
-    assert columns_of(events) == untouched
+    assert type(found["cutflow"]["tt"]) is type(
+        Analysis().process(opened(nano_path, **WHERE)[1])["cutflow"]["tt"]
+    )
+    untouched = columns_of(opened(nano_path, **WHERE)[1])
+    assert columns_of(nano) == untouched
 
 
-def test_nothing_moved_is_nothing_changed(events):
+def test_nothing_moved_is_nothing_changed(nano):
     """With move=0 the three variations are the same bits."""
-    output = wrapped(attack=conserv(budget=Budget(move=0))).process(events)
+    output = wrapped(attack=conserv(budget=Budget(move=0))).process(nano)
     nominal = variation_of(output["histograms"], "nominal")
     for variation in (UP, DOWN):
         assert same(variation_of(output["histograms"], variation), nominal)
         assert output["cutflow"]["tt"]["hard"][variation] == output["cutflow"]["tt"]["hard"]["nominal"]
 
 
-def test_only_the_bound_values_of_moved_events_change(events):
+def test_only_the_bound_values_of_moved_events_change(nano):
     """Counts, order and all other columns stay; new values are those of the call in a processor."""
-    nominal, up, down = seen(events)
+    nominal, up, down = seen(nano)
     chosen = ak.to_numpy(some_jets(nominal))
     some = nominal[chosen]
     jets = ak.fill_none(ak.pad_none(some.Jet.pt, 2), -1.0)
@@ -129,30 +117,30 @@ def test_only_the_bound_values_of_moved_events_change(events):
         assert (ak.to_numpy(after.MET.pt) != ak.to_numpy(nominal.MET.pt)).any()
 
 
-def referred(events):
+def referred(nano):
     """Momenta of the jets of muons, by reference and by index."""
-    muons = events.Muon[events.Muon.jetIdx >= 0]
-    return ak.flatten(muons.matched_jet.pt), ak.flatten(events.Jet.pt[muons.jetIdx])
+    muons = nano.Muon[nano.Muon.jetIdx >= 0]
+    return ak.flatten(muons.matched_jet.pt), ak.flatten(nano.Jet.pt[muons.jetIdx])
 
 
-def test_cross_references_lead_to_attacked_objects(events):
+def test_cross_references_lead_to_attacked_objects(nano):
     """In every variation, after a mask, and for what an analysis writes."""
-    nominal, up, _ = seen(events)
+    nominal, up, _ = seen(nano)
     for one in (nominal, up, up[some_jets(up)]):
         by_reference, by_index = referred(one)
         assert by_reference.to_list() == by_index.to_list()
     assert referred(up)[0].to_list() != referred(nominal)[0].to_list()
-    copied = Copy(events)
+    copied = Copy(nano)
     copied.events["Jet", "pt"] = copied.events.Jet.pt * 3
     by_reference, by_index = referred(copied.events)
     assert by_reference.to_list() == by_index.to_list()
-    assert referred(events)[0].to_list() == referred(nominal)[0].to_list()
+    assert referred(nano)[0].to_list() == referred(nominal)[0].to_list()
 
 
-def test_objects_are_put_in_order_where_they_moved(events):
+def test_objects_are_put_in_order_where_they_moved(nano):
     """Others keep their order; fields stay together, and cross-references still find their jet."""
-    _, plain, _ = seen(events)
-    nominal, up, down = seen(events, order={"Jet": "pt"})
+    _, plain, _ = seen(nano)
+    nominal, up, down = seen(nano, order={"Jet": "pt"})
     moved = ak.any(plain.Jet.pt != nominal.Jet.pt, axis=1)
     assert ak.any(moved)
     assert not ak.all(ak.is_none(plain.Jet.pt[:, 1:2]))
@@ -169,10 +157,10 @@ def test_objects_are_put_in_order_where_they_moved(events):
     assert ak.flatten(up.Muon.matched_jet.pt).to_list() == ak.flatten(plain.Muon.matched_jet.pt).to_list()
 
 
-def test_who_changes_sides_is_counted(events):
+def test_who_changes_sides_is_counted(nano):
     """Weights of events that pass a cut before and after, from the events themselves."""
     spy = Spy()
-    output = wrapped(spy).process(events)
+    output = wrapped(spy).process(nano)
     nominal, up, _ = (one[some_jets(one)] for one in spy.seen)
     before, after, w = (ak.to_numpy(v) for v in (nominal.MET.pt > 30, up.MET.pt > 30, nominal.genWeight))
     w = w.astype(float)
@@ -245,22 +233,22 @@ def test_no_branch_is_read_twice(fileset):
     assert whole["bytesread"] <= alone["bytesread"] + extra + 4096
 
 
-def test_columns_can_be_traced(events):
+def test_columns_can_be_traced(nano):
     """Chunks without events, and with one, pass through; coffea finds what is needed beforehand."""
     with pytest.warns(RuntimeWarning, match="typetracer"):  # torch wants numbers; empty events will do
-        found = trace(wrapped().process, events)
+        found = trace(wrapped().process, nano)
     assert {"MET_pt", "Jet_pt"} <= {name.split("-")[0] for name in found}
     for count in (0, 1):
-        output = wrapped().process(events[:count])
+        output = wrapped().process(nano[:count])
         assert output["cutflow"]["tt"]["all"]["nominal"] <= count
 
 
-def test_chunks_add_up_in_any_order(path):
+def test_chunks_add_up_in_any_order(nano_path):
     """What is joined and merged is what is merged and joined."""
     processor = wrapped(attack=conserv(budget=Budget(move=0)))
 
     def output(first, last):
-        factory, events = opened(path, first, last, **{**WHERE, "entrystart": first, "entrystop": last})
+        factory, events = opened(nano_path, first, last, **{**WHERE, "entrystart": first, "entrystop": last})
         found = processor.process(events)
         del found["conserv"], factory
         return found
@@ -270,16 +258,16 @@ def test_chunks_add_up_in_any_order(path):
         assert same(accumulate([parts[k] for k in order]), output(0, 400))
 
 
-def test_parts_of_what_was_read_keep_their_references(events, caplog):
+def test_parts_of_what_was_read_keep_their_references(nano, caplog):
     """They lead to nominal objects, because those of the part have other positions; that is said."""
     copies._unreferred.cache_clear()  # it is said once per process
-    some = events[events.MET.pt > 50]
+    some = nano[nano.MET.pt > 50]
     _, up, _ = seen(some)
     assert referred(up)[0].to_list() == referred(some)[0].to_list() != referred(up)[1].to_list()
     assert "show nominal values in the attacked events too" in caplog.text
 
 
-def test_position_may_depend_on_the_event(events):
+def test_position_may_depend_on_the_event(nano):
     """The hardest jet of positive eta, where there is one."""
 
     def central(some):
@@ -297,17 +285,19 @@ def test_position_may_depend_on_the_event(events):
     ]
 
     attack = Conserv(model=Sum(), features=made, budget=Budget(rms=0.3, correlation=0.3), seed=1)
-    nominal, up, _ = seen(events, attack=attack, columns=columns)
+    nominal, up, _ = seen(nano, attack=attack, columns=columns)
     moved = up.Jet.pt != nominal.Jet.pt
     assert ak.any(moved)
     assert ak.all(nominal.Jet.eta[moved] > 0)
     assert ak.all(ak.sum(moved, axis=1) <= 1)
 
 
-def test_columns_of_other_types_keep_them(events):
+def test_columns_of_other_types_keep_them(nano):
     """Whole numbers stay whole, double precision stays double, and values that stay keep their bits."""
     wide = ak.with_field(
-        events, ak.with_field(events.MET, ak.values_astype(events.MET.pt, "float64") + 1e-12, "pt"), "MET"
+        nano,
+        ak.with_field(nano.MET, ak.values_astype(nano.MET.pt, "float64") + 1e-12, "pt"),
+        "MET",
     )
     axis = hist.axis.Regular(20, 0, 300)
     features = [Feature("met", axis), Feature("n", hist.axis.Integer(0, 60))]
@@ -326,11 +316,11 @@ def test_columns_of_other_types_keep_them(events):
         bindings.written(wide, places, before, after)
 
 
-def test_labels_follow_the_conventions_of_the_analysis(events):
+def test_labels_follow_the_conventions_of_the_analysis(nano):
     """Names of the axis and of its categories can be chosen."""
     names = Names(variation="systematic", nominal="Nominal", up="CONSERV_up", down="CONSERV_down")
     made = wrapped(attack=conserv(names=names))
-    output = made.process(events)
+    output = made.process(nano)
     assert output["histograms"]["ht"].axes.name == ("systematic", "dataset", "ht")
     assert list(output["histograms"]["ht"].axes[0]) == ["Nominal", "CONSERV_up", "CONSERV_down"]
     assert set(output["cutflow"]["tt"]["all"]) == {"Nominal", "CONSERV_up", "CONSERV_down"}

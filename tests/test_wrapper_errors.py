@@ -5,26 +5,10 @@ from __future__ import annotations
 import hist
 import numpy as np
 import pytest
-from made_nano import COLUMNS, conserv, opened, wrapped, write
+from made_nano import COLUMNS, WHERE, conserv, opened, wrapped
 
 from coffea_conserv import Budget, ConfigurationError, InputError
 from coffea_conserv.wrapper import Bound
-
-WHERE = {"fileuuid": "f", "entrystart": 0, "entrystop": 400}
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """One small NanoAOD file."""
-    return write(tmp_path_factory.mktemp("nano") / "tt.root")
-
-
-@pytest.fixture
-def events(path):
-    """Its events, with the factory that keeps them."""
-    factory, events = opened(path, **WHERE)
-    yield events
-    del factory
 
 
 @pytest.mark.parametrize(
@@ -39,15 +23,15 @@ def events(path):
         ),
     ],
 )
-def test_outputs_that_cannot_be_joined_are_refused(events, output, message):
+def test_outputs_that_cannot_be_joined_are_refused(nano, output, message):
     """With what to do about it."""
     with pytest.raises(InputError, match=message):
-        wrapped(lambda _: output, attack=conserv(budget=Budget(move=0))).process(events)
+        wrapped(lambda _: output, attack=conserv(budget=Budget(move=0))).process(nano)
 
 
-def test_real_data_have_to_be_told(path):
+def test_real_data_have_to_be_told(nano_path):
     """A dataset that says nothing about it could be either."""
-    factory, events = opened(path, **WHERE)
+    factory, events = opened(nano_path, **WHERE)
     with pytest.raises(InputError, match="dataset 'tt': its metadata have no 'real'"):
         wrapped(data="real").process(events)
     output = wrapped(data=lambda _: True).process(events)
@@ -75,10 +59,10 @@ def test_real_data_have_to_be_told(path):
         ({"jet1": Bound("Jet.pt", lambda e: np.full(len(e), 9))}, "must return an integer below the number"),
     ],
 )
-def test_columns_that_are_not_there_are_named(events, columns, message):
+def test_columns_that_are_not_there_are_named(nano, columns, message):
     """Before the attack, with similar names."""
     with pytest.raises(InputError, match=message):
-        wrapped(columns={**COLUMNS, **columns}).process(events)
+        wrapped(columns={**COLUMNS, **columns}).process(nano)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums import Sums
 from coffea_conserv.wrapper.attack import EventAttack
-from coffea_conserv.wrapper.bindings import column_path
+from coffea_conserv.wrapper.bindings import column_of
 
 __all__ = ("ConservCalibrator",)
 
@@ -118,8 +118,8 @@ class ConservCalibrator:
     @property
     def variations(self) -> list[str]:
         """Labels of the attacked variations, as the names of the attack have them."""
-        labels = self._attack.conserv.names.labels
-        return [labels["conservUp"], labels["conservDown"]] if self.do_variations else []
+        names = self._attack.conserv.names
+        return [names.up, names.down] if self.do_variations else []
 
     @property
     def _attack(self) -> EventAttack:
@@ -175,7 +175,7 @@ class ConservCalibrator:
         """
         if variation in self.variations:
             return dict(self._attacked(events, self._attack.conserv.names.own(variation)))
-        return {column: _values(events, column) for column in self.calibrated_collections}
+        return {column: column_of(events, column) for column in self.calibrated_collections}
 
     def _attacked(self, events: Any, variation: str) -> dict[str, Any]:
         """Columns of an attack on the events, which is made once for both directions."""
@@ -186,7 +186,7 @@ class ConservCalibrator:
             done = self._attack.attacked(events, selected)
             self.sums, self._before = done.sums, values
             self._columns = {
-                direction: {column: _values(written, column) for column in self.calibrated_collections}
+                direction: {column: column_of(written, column) for column in self.calibrated_collections}
                 for direction, written in done.events.items()
             }
         return self._columns[variation]
@@ -194,10 +194,3 @@ class ConservCalibrator:
 
 def _equal(one: NDArray[Any], other: NDArray[Any] | None) -> bool:
     return other is not None and np.array_equal(one, other, equal_nan=True)
-
-
-def _values(events: Any, column: str) -> Any:
-    """Values of a column, which is a flat one or a field of a record or collection."""
-    for name in column_path(events, column):
-        events = events[name]
-    return events

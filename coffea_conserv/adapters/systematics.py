@@ -9,13 +9,12 @@ import awkward as ak
 import numpy as np
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.sums import Sums
 from coffea_conserv.wrapper.attack import EventAttack
 from coffea_conserv.wrapper.bindings import column_path
 
 __all__ = ("add_systematic",)
-
-_DIRECTIONS = ("conservUp", "conservDown")
 
 
 def add_systematic(events: Any, attack: EventAttack, name: str = "conserv") -> Sums:
@@ -60,7 +59,7 @@ def add_systematic(events: Any, attack: EventAttack, name: str = "conserv") -> S
         raise InputError(msg)
     attacked = attack(events)
     if attacked.events:
-        pair = [attacked.events[direction] for direction in _DIRECTIONS]
+        pair = [attacked.events[direction] for direction in VARIATIONS[1:]]
         fields = list(dict.fromkeys(column_path(events, column)[0] for column in attack.moving))
         varied = _up_and_down(pair, fields)
         events.add_systematic(name, "UpDownMultiSystematic", fields, lambda _: varied)

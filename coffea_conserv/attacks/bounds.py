@@ -14,13 +14,17 @@ from scipy.optimize import linprog
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.features import Feature
+from coffea_conserv.points import logit_of
 
-__all__ = ("FoolingBound", "fooling_bound")
+__all__ = ("FoolingBound", "fooling_bound", "logits_of")
 
 Floats = NDArray[np.float64]
 
 _POINTS = 5
 """Points along each side of a cell at which the model is evaluated, corners included."""
+
+_ROWS = 100_000
+"""Events that the model is given at a time."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,17 @@ def fooling_bound(
         )
         raise InputError(msg)
     slices = [_Slices.make(column, f.axis.edges, cells) for column, f in zip(sample.T, features, strict=True)]
-    offset = float(np.log(working_point / (1 - working_point)))
-    some, whole = _across(model, slices, offset, 1.0 if direction == "signal" else -1.0)
+    some, whole = _across(model, slices, logit_of(working_point), 1.0 if direction == "signal" else -1.0)
     limit = _correlation(sample, slices, correlation)
     return FoolingBound(*(_solve(gain, slices, limit, band) for gain in (whole, some)))
+
+
+def logits_of(model: Callable[[torch.Tensor], torch.Tensor], x: NDArray[np.float32]) -> Floats:
+    """Logits of a plain function of a tensor, part by part, shape (events,)."""
+    with torch.no_grad():
+        parts = torch.split(torch.from_numpy(x), _ROWS)
+        logit: Floats = torch.cat([model(part).reshape(-1) for part in parts]).double().numpy()
+    return logit
 
 
 @dataclass(frozen=True)
@@ -154,9 +165,7 @@ def _across(
     grid = np.empty((sizes[0], sizes[1], _POINTS, _POINTS, 2), dtype=np.float32)
     grid[..., 0] = fine[0][:, None, :, None]
     grid[..., 1] = fine[1][None, :, None, :]
-    with torch.no_grad():
-        parts = torch.split(torch.from_numpy(grid.reshape(-1, 2)), 100_000)
-        logit = torch.cat([model(part).reshape(-1) for part in parts]).double().numpy()
+    logit = logits_of(model, grid.reshape(-1, 2))
     across: NDArray[np.bool_] = (sign * (logit - offset) > 0).reshape(sizes[0] * sizes[1], -1)
     return np.asarray(across.any(axis=1), np.float64), np.asarray(across.all(axis=1), np.float64)
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.options import check_choice
+from coffea_conserv.attacks.bounds import logits_of
+from coffea_conserv.attacks.options import DIRECTIONS, check_choice
 from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.points import logit_of
 
 __all__ = ("LinearBound", "cantelli", "linear_bound")
 
 Floats = NDArray[np.float64]
-
-_ROWS = 2**14
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def linear_bound(
     if not (correlation >= 0 and 0 < working_point < 1):
         msg = f"correlation={correlation} must be ≥ 0 and working_point={working_point} between 0 and 1"
         raise ConfigurationError(msg)
-    check_choice("direction", direction, ("signal", "background"))
+    check_choice("direction", direction, DIRECTIONS)
     if sample.ndim != 2 or len(sample) <= sample.shape[1] or not np.isfinite(sample).all():
         msg = f"x must hold finite numbers of more events than features, got shape {sample.shape}"
         raise InputError(msg)
@@ -118,7 +118,7 @@ def linear_bound(
     crossed = np.outer(slope, slope)
     explained = float((crossed * r).sum())
     room = correlation * np.linalg.norm(r) * np.linalg.norm(crossed - np.diag(np.diag(crossed)))
-    gap = float(np.log(working_point / (1 - working_point))) - float(logit.mean())
+    gap = logit_of(working_point) - float(logit.mean())
     gap = gap if direction == "signal" else -gap
     deviation = float(np.sqrt(explained + room))
     distance = gap / deviation if deviation > 0 else np.inf * np.sign(gap)
@@ -127,9 +127,7 @@ def linear_bound(
 
 
 def _logits(sample: Floats, model: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
-    with torch.no_grad():
-        parts = torch.split(torch.from_numpy(sample.astype(np.float32)), _ROWS)
-        logit: Floats = torch.cat([model(part).reshape(-1) for part in parts]).double().cpu().numpy()
+    logit = logits_of(model, sample.astype(np.float32))
     if len(logit) != len(sample) or not np.isfinite(logit).all():
         msg = f"the model must give one finite logit for each of the {len(sample)} events, got {logit.shape}"
         raise InputError(msg)

@@ -15,6 +15,7 @@ from torch import Tensor
 from coffea_conserv.attacks.limits import Limits, Totals
 from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.features import Feature
+from coffea_conserv.points import logit_of
 
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
@@ -56,7 +57,7 @@ class Objective:
     @staticmethod
     def make(kind: str, direction: str, points: Sequence[float]) -> Objective:
         """Objective of a direction, with working points as scores."""
-        offsets = tuple(float(np.log(point / (1 - point))) for point in points)
+        offsets = tuple(logit_of(point) for point in points)
         return Objective(kind, 1.0 if direction == "signal" else -1.0, offsets)
 
     @property

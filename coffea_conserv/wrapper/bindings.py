@@ -20,7 +20,7 @@ from coffea_conserv.columns import to_numpy
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature
 
-__all__ = ("Bindings", "Bound", "Places", "column_path", "make_bindings")
+__all__ = ("Bindings", "Bound", "Places", "column_of", "column_path", "make_bindings")
 
 _TEXT = re.compile(r"(?P<column>[^\[\]]+?)\s*(?:\[\s*(?P<at>\d+)\s*\])?")
 
@@ -129,7 +129,7 @@ class Bindings:
                 values[feature.name] = to_numpy(f"columns[{feature.name!r}]", bound(selected))
                 continue
             where = f"feature {feature.name!r}"
-            flat, first, count = _flattened(where, bound, _column(where, events, bound.column))
+            flat, first, count = _flattened(where, bound, column_of(events, bound.column, where))
             place = _place(where, bound, (first, count), chosen, selected)
             values[feature.name] = _picked(feature, bound, flat, place)
             index[feature.name] = place
@@ -181,7 +181,7 @@ class Bindings:
                 columns.setdefault(bound.column, []).append(j)
         touched: dict[str, NDArray[np.bool_]] = {}
         for column, numbers in columns.items():
-            values = _column(column, events, column)
+            values = column_of(events, column, column)
             flat, first, _ = _flattened(column, Bound(column, 0 if values.ndim > 1 else None), values)
             flat = flat.copy()
             for j in numbers:
@@ -236,8 +236,8 @@ def column_path(events: Any, column: str) -> tuple[str, ...]:
     return collection, field
 
 
-def _column(where: str, events: Any, column: str) -> Any:
-    """A column of the events.
+def column_of(events: Any, column: str, where: str = "columns=") -> Any:
+    """A column of the events, which is a flat one or a field of a record or collection.
 
     Raises
     ------
