@@ -100,6 +100,9 @@ def test_what_is_not_linear_is_told():
     assert linear_bound(x, lambda x: 1 - (x**2).sum(1)).r2 < 0.05
     constant = linear_bound(x, lambda x: torch.full((len(x),), -1.0))
     assert (constant.share, constant.r2) == (0.0, 1.0)
+    for direction in ("signal", "background"):
+        at_the_point = linear_bound(x, lambda x: torch.zeros(len(x)), direction=direction)
+        assert (at_the_point.share, at_the_point.distance) == (0.0, np.inf)
 
 
 @pytest.mark.parametrize(

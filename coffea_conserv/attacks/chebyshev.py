@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -121,7 +122,9 @@ def linear_bound(
     gap = logit_of(working_point) - float(logit.mean())
     gap = gap if direction == "signal" else -gap
     deviation = float(np.sqrt(explained + room))
-    distance = gap / deviation if deviation > 0 else np.inf * np.sign(gap)
+    # without spread all events are on one side, those at the working point itself have not crossed it
+    nowhere = math.inf if gap >= 0 else -math.inf
+    distance = gap / deviation if deviation > 0 else nowhere
     variance = float(logit.var())
     return LinearBound(cantelli(distance), explained / variance if variance > 0 else 1.0, float(distance))
 
