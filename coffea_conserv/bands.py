@@ -196,7 +196,7 @@ def contents(caller: str, name: str, given: Any) -> tuple[Floats, tuple[float, .
     Raises
     ------
     ConfigurationError
-        If it has other axes, or negative or infinite entries.
+        If it has other axes, no numbers, or negative or infinite entries.
     """
     edges = None
     if callable(getattr(given, "values", None)) and hasattr(given, "axes"):
@@ -206,7 +206,11 @@ def contents(caller: str, name: str, given: Any) -> tuple[Floats, tuple[float, .
         content = np.asarray(given.values(flow=True), dtype=np.float64)
         edges = tuple(float(e) for e in given.axes[0].edges)
     else:
-        content = np.asarray(given, dtype=np.float64)
+        try:
+            content = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"{caller}: {name} must be a histogram or an array (bins,) of numbers, got {given!r:.80}"
+            raise ConfigurationError(msg) from error
     if content.ndim != 1 or not len(content):
         msg = f"{caller}: {name} must be a histogram or an array (bins,), got {content.shape}"
         raise ConfigurationError(msg)

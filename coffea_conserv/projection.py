@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from coffea_conserv.bands import contents
 from coffea_conserv.budget import Budget
-from coffea_conserv.errors import InputError
+from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature
 from coffea_conserv.measures import js_distance, ks_distance, rms_deviation
 
@@ -46,7 +46,8 @@ def allowed(nominal: Any, wanted: Any, feature: Feature, budget: Budget) -> Floa
     Raises
     ------
     InputError, ConfigurationError
-        If a histogram has another number of bins, is empty, or has negative or infinite entries.
+        If a histogram has another number of bins, is empty, or has negative or infinite entries, or
+        something else is given in place of a feature or a budget.
 
     Notes
     -----
@@ -63,6 +64,10 @@ def allowed(nominal: Any, wanted: Any, feature: Feature, budget: Budget) -> Floa
     >>> allowed([0.0, 50.0, 50.0, 0.0], [0.0, 40.0, 60.0, 0.0], feature, Budget(band=0.05))
     array([ 0. , 47.5, 52.5,  0. ])
     """
+    for name, value, kind in (("feature", feature, Feature), ("budget", budget, Budget)):
+        if not isinstance(value, kind):
+            msg = f"allowed(): {name} must be a {kind.__name__}(…), got {value!r:.80}"
+            raise ConfigurationError(msg)
     p, total = _normalised("nominal", nominal, feature)
     w, _ = _normalised("wanted", wanted, feature)
     if budget.frozen or not budget.marginal(feature.name):

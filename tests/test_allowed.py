@@ -139,9 +139,23 @@ def test_histograms_of_hist():
         (np.ones(BINS), np.zeros(BINS), InputError, r"wanted is empty"),
         (np.ones(BINS), -np.ones(BINS), ConfigurationError, r"wanted has -1 in bin 0; contents must be"),
         (np.ones(BINS), np.full(BINS, np.nan), ConfigurationError, r"wanted has nan in bin 0"),
+        ("a", np.ones(BINS), ConfigurationError, r"nominal must be a histogram or an array .* got 'a'"),
     ],
 )
 def test_errors(nominal, wanted, error, message):
     """Slips are named."""
     with pytest.raises(error, match=r"^allowed\(\): " + message):
         allowed(nominal, wanted, STRAIGHT, Budget(rms=0.1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("x", Budget(rms=0.1)), r"feature must be a Feature\(…\), got 'x'"),
+        ((STRAIGHT, 0.1), r"budget must be a Budget\(…\), got 0.1"),
+    ],
+)
+def test_what_is_no_feature_or_budget_is_named(given, message):
+    """Before anything is made of it."""
+    with pytest.raises(ConfigurationError, match=r"^allowed\(\): " + message):
+        allowed(np.ones(BINS), np.ones(BINS), *given)

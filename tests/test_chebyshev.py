@@ -110,6 +110,11 @@ def test_what_is_not_linear_is_told():
     [
         ({"x": np.ones((2, 3))}, InputError, r"more events than features, got shape \(2, 3\)"),
         ({"x": np.full((9, 3), np.nan)}, InputError, "finite numbers"),
+        (
+            {"x": "events"},
+            InputError,
+            r"x must hold finite numbers, shape \(events, features\), got 'events'",
+        ),
         ({"model": lambda x: x[:, 0] * torch.nan}, InputError, "one finite logit for each of the 9 events"),
         ({"model": lambda x: x}, InputError, "one finite logit for each of the 9 events"),
         ({"correlation": -1.0}, ConfigurationError, r"correlation=-1.0 must be ≥ 0"),

@@ -103,7 +103,11 @@ def linear_bound(
     >>> print(f"{bound.share:.2f} at R² = {bound.r2:.2f}")
     0.26 at R² = 1.00
     """
-    sample = np.asarray(x, dtype=np.float64)
+    try:
+        sample = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"x must hold finite numbers, shape (events, features), got {x!r:.80}"
+        raise InputError(msg) from error
     if not (correlation >= 0 and 0 < working_point < 1):
         msg = f"correlation={correlation} must be ≥ 0 and working_point={working_point} between 0 and 1"
         raise ConfigurationError(msg)
