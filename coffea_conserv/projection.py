@@ -110,15 +110,10 @@ def _boxed(p: Floats, w: Floats, sides: Floats) -> Floats:
     """Nearest point of a box with the same sum: q = w + λp between the sides."""
     low, high = p * (1 - np.minimum(sides[0], 1.0)), p * (1 + sides[1])
     some = p > 0
-    ratio = w[some] / p[some]
-    reach = 1.0 + float(np.abs(ratio).max()) + float(sides.max())
-
-    def excess(shift: float) -> float:
-        return float(np.clip(w + shift * p, low, high).sum()) - 1.0
-
-    shift = (
-        brentq(excess, -reach, reach, xtol=1e-15, rtol=1e-14) if excess(-reach) < 0 < excess(reach) else 0.0
-    )
+    # The sum is linear in λ between the values at which a bin comes to one of its sides: no search is needed.
+    turns = np.sort(np.concatenate([(side[some] - w[some]) / p[some] for side in (low, high)]))
+    sums = np.clip(w + turns[:, None] * p, low, high).sum(axis=1)
+    shift = float(np.interp(1.0, np.maximum.accumulate(sums), turns))
     return np.asarray(np.clip(w + shift * p, low, high), dtype=np.float64)
 
 
