@@ -5,23 +5,25 @@
 #          RESULTS=<folder>      another folder of results
 #          CLIENT=tcp://…        an existing Dask scheduler instead of a local cluster
 #          JOBS=2                processes that run the tests
+#          TESTS=tests/…         some of the tests
 PYTHON ?= python3
 VENV := .venv
+PINS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(PINS)
 RESULTS ?= $(if $(DATA),results-htautau,results)
 EVENTS ?= example_data
 JOBS ?= 2
 
-.PHONY: help env example test check benchmark clean
+.PHONY: help env example test test-facility unit check benchmark clean
 help:
 	@sed -n 's/^# //p' Makefile | head -8
-	@echo "targets: example test check benchmark clean"
+	@echo "targets: example test test-facility check benchmark clean"
 
 env: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(PINS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --editable ".[bench]"
@@ -31,9 +33,15 @@ example: $(READY)
 	$(BIN)/python -m example_analysis all $(if $(DATA),--data "$(DATA)") $(if $(CLIENT),--client "$(CLIENT)") \
 		--events "$(EVENTS)" --out "$(RESULTS)"
 
+test: check unit
+
+# the tests with coffea and dask of the analysis facilities' images, in an environment of their own
+test-facility:
+	$(MAKE) VENV=.venv-facility PINS=constraints-facility.txt unit
+
 # one thread for each of the processes: on few cores more of them only wait for each other
-test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+unit: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -45,4 +53,4 @@ benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=
 
 clean:
-	rm -rf $(VENV) results results-htautau "$(RESULTS)" "$(EVENTS)"
+	rm -rf $(VENV) .venv-facility results results-htautau "$(RESULTS)" "$(EVENTS)"
