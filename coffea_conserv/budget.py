@@ -20,6 +20,10 @@ __all__ = ("Band", "Budget", "Chi2")
 
 _MARGINAL = ("rms", "band", "jsd")
 
+CORRELATION_ZERO = 1e-6
+"""Change of correlations that a limit of 0 means: every exchange changes them by something, and what is 0 but
+for the last exchanges is 0 to whoever looks at it."""
+
 
 class _Declared(Protocol):
     """What is asked of a feature."""
@@ -96,7 +100,7 @@ class Budget:
     correlation
         Largest ‖R′ − R‖ / ‖R‖ (Frobenius) of the weighted Pearson matrices of the features.
     correlation_element
-        Largest |R′_jk − R_jk| of any pair of features.
+        Largest |R′_jk − R_jk| of any pair of features. For both, less than 10⁻⁶, and 0 too, means 10⁻⁶.
     watch
         Limit of watched quantities, as an r.m.s. relative deviation; judged as a Jensen–Shannon distance,
         which is finite where an empty bin fills.
@@ -243,6 +247,17 @@ class Budget:
         return np.array(self.marginal(feature.name)) if sides is None else sides
 
     @property
+    def correlation_limit(self) -> float:
+        """Limit of the change of the correlation matrix, with what 0 means."""
+        return max(float(self.correlation), CORRELATION_ZERO)
+
+    @property
+    def element_limit(self) -> float | None:
+        """Limit of the change of single correlations, with what 0 means; ``None`` if there is none."""
+        given = self.correlation_element
+        return None if given is None else max(float(given), CORRELATION_ZERO)
+
+    @property
     def watch_distance(self) -> float:
         """Limit of watched quantities as a Jensen–Shannon distance."""
         return self.watch / RMS_PER_JSD
@@ -281,9 +296,9 @@ class Budget:
         """
         if self.frozen:
             return "no event may move"
-        rest = f"correlation matrix within {self.correlation:g}"
-        if self.correlation_element is not None:
-            rest += f", no element by more than {self.correlation_element:g}"
+        rest = f"correlation matrix within {self.correlation_limit:g}"
+        if self.element_limit is not None:
+            rest += f", no element by more than {self.element_limit:g}"
         parts = [self._marginals(), *self._further(), rest, f"watched within {self.watch:.1%} r.m.s."]
         if events is not None:
             parts.append(self._chance(Floors(events, bins, features or 0), features))

@@ -10,18 +10,26 @@ from numpy.typing import NDArray
 __all__ = (
     "RMS_PER_JSD",
     "band_deviation",
+    "band_deviations",
     "band_share",
+    "band_shares",
     "bin_floor",
     "chi2",
+    "chi2s",
     "correlation",
     "correlation_change",
+    "correlation_changes",
     "correlation_shift",
+    "correlation_shifts",
     "effective_events",
     "js_distance",
+    "js_distances",
     "jsd_floor",
     "ks_distance",
+    "ks_distances",
     "pair_sums",
     "rms_deviation",
+    "rms_deviations",
     "varying",
 )
 
@@ -32,6 +40,9 @@ RMS_PER_JSD = math.sqrt(8 * math.log(2))
 
 _ZERO = 1e-7
 """A distance below this is rounding: √ of the double-precision epsilon is 1.5e-8."""
+
+_NO_CHANGE = 1e-12
+"""A change of correlations below this is rounding."""
 
 
 def js_distance(nominal: Floats, attacked: Floats) -> float:
@@ -59,15 +70,19 @@ def js_distance(nominal: Floats, attacked: Floats) -> float:
     >>> js_distance(np.array([1.0, 1.0, 0.0]), np.array([0.0, 0.0, 7.0]))
     1.0
     """
+    return float(js_distances(nominal, attacked))
+
+
+def js_distances(nominal: Floats, attacked: Floats) -> Floats:
+    """:func:`js_distance` of many pairs of histograms, shape (…) from (…, bins)."""
     p, q = _normalised(nominal, attacked)
     total = p + q
     r = np.divide(q - p, total, out=np.zeros_like(p), where=total > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         up = np.where(r > -1, (1 + r) * np.log1p(r), 0.0)
         down = np.where(r < 1, (1 - r) * np.log1p(-r), 0.0)
-    divergence = float(np.sum(np.maximum(up + down, 0.0) * total / 4)) / math.log(2)
-    distance = math.sqrt(min(divergence, 1.0))
-    return distance if distance >= _ZERO else 0.0
+    divergence = np.sum(np.maximum(up + down, 0.0) * total / 4, axis=-1) / math.log(2)
+    return _no_rounding(np.sqrt(np.minimum(divergence, 1.0)))
 
 
 def rms_deviation(nominal: Floats, attacked: Floats) -> float:
@@ -80,12 +95,14 @@ def rms_deviation(nominal: Floats, attacked: Floats) -> float:
     nominal, attacked
         Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
     """
+    return float(rms_deviations(nominal, attacked))
+
+
+def rms_deviations(nominal: Floats, attacked: Floats) -> Floats:
+    """:func:`rms_deviation` of many pairs of histograms, shape (…) from (…, bins)."""
     p, q = _normalised(nominal, attacked)
-    if np.any((p == 0) & (q > 0)):
-        return math.inf
     ratio = np.divide((q - p) ** 2, p, out=np.zeros_like(p), where=p > 0)
-    value = math.sqrt(float(ratio.sum()))
-    return value if value >= _ZERO else 0.0
+    return _no_rounding(np.where(_fills(p, q), np.inf, np.sqrt(ratio.sum(axis=-1))))
 
 
 def band_deviation(nominal: Floats, attacked: Floats) -> float:
@@ -96,12 +113,14 @@ def band_deviation(nominal: Floats, attacked: Floats) -> float:
     nominal, attacked
         Sums of weights per bin, shape (bins,); negative ones as in :func:`js_distance`.
     """
+    return float(band_deviations(nominal, attacked))
+
+
+def band_deviations(nominal: Floats, attacked: Floats) -> Floats:
+    """:func:`band_deviation` of many pairs of histograms, shape (…) from (…, bins)."""
     p, q = _normalised(nominal, attacked)
-    if np.any((p == 0) & (q > 0)):
-        return math.inf
     ratio = np.divide(np.abs(q - p), p, out=np.zeros_like(p), where=p > 0)
-    value = float(ratio.max(initial=0.0))
-    return value if value >= _ZERO else 0.0
+    return _no_rounding(np.where(_fills(p, q), np.inf, ratio.max(axis=-1, initial=0.0)))
 
 
 def band_share(nominal: Floats, attacked: Floats, sides: Floats) -> float:
@@ -114,16 +133,18 @@ def band_share(nominal: Floats, attacked: Floats, sides: Floats) -> float:
     sides
         Largest relative deviation of each bin, down and up, shape (2, bins).
     """
+    return float(band_shares(nominal, attacked, sides))
+
+
+def band_shares(nominal: Floats, attacked: Floats, sides: Floats) -> Floats:
+    """:func:`band_share` of many pairs of histograms, shape (…) from (…, bins) and sides (…, 2, bins)."""
     p, q = _normalised(nominal, attacked)
-    if np.any((p == 0) & (q > 0)):
-        return math.inf
     ratio = np.divide(q - p, p, out=np.zeros_like(p), where=p > 0)
     moved = np.abs(ratio) >= _ZERO
-    limit = np.where(ratio < 0, sides[0], sides[1])
-    if np.any(moved & (limit == 0)):
-        return math.inf
-    share = np.divide(np.abs(ratio), limit, out=np.zeros_like(p), where=moved)
-    return float(share.max(initial=0.0))
+    limit = np.where(ratio < 0, sides[..., 0, :], sides[..., 1, :])
+    share = np.divide(np.abs(ratio), limit, out=np.zeros_like(p), where=moved & (limit > 0))
+    beyond = _fills(p, q) | (moved & (limit == 0)).any(axis=-1)
+    return np.where(beyond, np.inf, share.max(axis=-1, initial=0.0))
 
 
 def ks_distance(nominal: Floats, attacked: Floats, *, circular: bool = False) -> float:
@@ -144,13 +165,16 @@ def ks_distance(nominal: Floats, attacked: Floats, *, circular: bool = False) ->
     >>> ks_distance(before, after), ks_distance(np.roll(before, 1), np.roll(after, 1), circular=True)
     (0.5, 0.5)
     """
+    return float(ks_distances(nominal, attacked, circular=circular))
+
+
+def ks_distances(nominal: Floats, attacked: Floats, *, circular: bool = False) -> Floats:
+    """:func:`ks_distance` of many pairs of histograms, shape (…) from (…, bins)."""
     p, q = _normalised(nominal, attacked)
-    steps = np.cumsum(q - p)
+    steps = np.cumsum(q - p, axis=-1)
     if circular:
-        value = float(steps.max(initial=0.0) - steps.min(initial=0.0))
-    else:
-        value = float(np.abs(steps).max(initial=0.0))
-    return value if value >= _ZERO else 0.0
+        return _no_rounding(steps.max(axis=-1, initial=0.0) - steps.min(axis=-1, initial=0.0))
+    return _no_rounding(np.abs(steps).max(axis=-1, initial=0.0))
 
 
 def chi2(nominal: Floats, attacked: Floats, events: float) -> float:
@@ -166,7 +190,21 @@ def chi2(nominal: Floats, attacked: Floats, events: float) -> float:
     events
         n.
     """
-    return events * rms_deviation(nominal, attacked) ** 2
+    return float(chi2s(nominal, attacked, events))
+
+
+def chi2s(nominal: Floats, attacked: Floats, events: float) -> Floats:
+    """:func:`chi2` of many pairs of histograms, shape (…) from (…, bins)."""
+    return events * rms_deviations(nominal, attacked) ** 2
+
+
+def _no_rounding(distance: Floats) -> Floats:
+    return np.where(distance >= _ZERO, distance, 0.0)
+
+
+def _fills(p: Floats, q: Floats) -> NDArray[np.bool_]:
+    """Whether a bin fills that is empty nominally, shape (…)."""
+    return np.asarray(((p == 0) & (q > 0)).any(axis=-1))
 
 
 def _normalised(nominal: Floats, attacked: Floats) -> tuple[Floats, Floats]:
@@ -174,9 +212,13 @@ def _normalised(nominal: Floats, attacked: Floats) -> tuple[Floats, Floats]:
     # A bin that the attack turns negative must not escape the comparison: it lost all that it had.
     inside = p >= 0
     p, q = np.where(inside, p, 0.0), np.where(inside, np.maximum(q, 0.0), 0.0)
-    if p.sum() <= 0 or q.sum() <= 0:
-        return np.zeros_like(p), np.zeros_like(q)
-    return p / p.sum(), q / q.sum()
+    sizes = p.sum(axis=-1, keepdims=True), q.sum(axis=-1, keepdims=True)
+    both = (sizes[0] > 0) & (sizes[1] > 0)
+    p, q = (
+        np.divide(part, size, out=np.zeros_like(part), where=both)
+        for part, size in zip((p, q), sizes, strict=True)
+    )
+    return p, q
 
 
 def effective_events(sum_w: float, sum_w2: float) -> float:
@@ -203,20 +245,20 @@ def jsd_floor(bins: int, events: float, others: float | None = None) -> float:
     return math.sqrt(max(bins - 1, 0) / (8 * math.log(2)) * (1 / events + 1 / others))
 
 
-def bin_floor(content: Floats, events: float) -> Floats:
+def bin_floor(content: Floats, events: float | Floats) -> Floats:
     """Relative deviation that a bin of two independent samples of one distribution has by chance, as 1 σ.
 
-    √(2 / (n p_b)), p_b the share of the bin; 0 for empty bins, shape (bins,).
+    √(2 / (n p_b)), p_b the share of the bin; 0 for empty bins, shape (…, bins).
 
     Parameters
     ----------
     content
-        Sums of weights per bin, shape (bins,).
+        Sums of weights per bin, shape (…, bins).
     events
-        Effective number of events of each sample.
+        Effective number of events of each sample, shape (…).
     """
     p, _ = _normalised(content, content)
-    many = events * p
+    many = np.asarray(events)[..., None] * p
     return np.sqrt(np.divide(2.0, many, out=np.zeros_like(p), where=many > 0))
 
 
@@ -250,15 +292,15 @@ def varying(sums: Floats) -> NDArray[np.bool_]:
     Parameters
     ----------
     sums
-        :func:`pair_sums`, shape (4, quantities, quantities).
+        :func:`pair_sums`, shape (…, 4, quantities, quantities).
 
     Returns
     -------
     numpy.ndarray
-        Shape (quantities, quantities): whether j has a positive variance where k is present. Not where a
+        Shape (…, quantities, quantities): whether j has a positive variance where k is present. Not where a
         quantity is constant or missing, or the sum of weights or the net variance is not positive.
     """
-    total, first, second, _ = sums
+    total, first, second, _ = np.moveaxis(sums, -3, 0)
     good = total > 0
     safe = np.where(good, total, 1.0)
     # The variance of a constant is rounding of about ε·⟨z²⟩, not exactly 0.
@@ -272,37 +314,44 @@ def correlation(sums: Floats) -> Floats:
     Parameters
     ----------
     sums
-        Shape (4, quantities, quantities).
+        Shape (…, 4, quantities, quantities).
 
     Returns
     -------
     numpy.ndarray
-        Shape (quantities, quantities), diagonal 1. A pair without spread (a constant or missing quantity,
+        Shape (…, quantities, quantities), diagonal 1. A pair without spread (a constant or missing quantity,
         or a net variance that is not positive) has correlation 0.
     """
-    total, first, second, mixed = sums
+    total, first, second, mixed = np.moveaxis(sums, -3, 0)
     spread = varying(sums)
-    good = spread & spread.T
+    good = spread & spread.swapaxes(-1, -2)
     safe = np.where(total > 0, total, 1.0)
     mean = first / safe
     variance = second / safe - mean**2
-    covariance = mixed / safe - mean * mean.T
-    scale = np.sqrt(np.where(good, variance * variance.T, 1.0))
-    matrix = np.where(good, covariance / scale, 0.0)
-    np.fill_diagonal(matrix, 1.0)
-    return matrix
+    covariance = mixed / safe - mean * mean.swapaxes(-1, -2)
+    scale = np.sqrt(np.where(good, variance * variance.swapaxes(-1, -2), 1.0))
+    same = np.eye(sums.shape[-1], dtype=np.bool_)
+    return np.where(same, 1.0, np.where(good, covariance / scale, 0.0))
 
 
 def correlation_shift(nominal: Floats, attacked: Floats) -> float:
     """Relative change ‖R′ − R‖ / ‖R‖ (Frobenius) of two correlation matrices; rounding counts as 0."""
-    size = float(np.linalg.norm(nominal))
-    if size == 0:
-        return 0.0
-    value = float(np.linalg.norm(attacked - nominal)) / size
-    return value if value >= 1e-12 else 0.0
+    return float(correlation_shifts(nominal, attacked))
+
+
+def correlation_shifts(nominal: Floats, attacked: Floats) -> Floats:
+    """:func:`correlation_shift` of many pairs of matrices, shape (…)."""
+    size, change = (np.sqrt((matrix**2).sum(axis=(-2, -1))) for matrix in (nominal, attacked - nominal))
+    value = np.divide(change, size, out=np.zeros_like(size), where=size > 0)
+    return np.where(value >= _NO_CHANGE, value, 0.0)
 
 
 def correlation_change(nominal: Floats, attacked: Floats) -> float:
     """Largest |R′_jk − R_jk| of two correlation matrices; rounding counts as 0."""
-    value = float(np.abs(attacked - nominal).max(initial=0.0))
-    return value if value >= 1e-12 else 0.0
+    return float(correlation_changes(nominal, attacked))
+
+
+def correlation_changes(nominal: Floats, attacked: Floats) -> Floats:
+    """:func:`correlation_change` of many pairs of matrices, shape (…)."""
+    value = np.abs(attacked - nominal).max(axis=(-2, -1), initial=0.0)
+    return np.where(value >= _NO_CHANGE, value, 0.0)

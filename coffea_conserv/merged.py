@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from coffea_conserv.fooling import Fooling, fooling_of
 from coffea_conserv.groups import content, counts_of
+from coffea_conserv.judge import judge_many, negative_bins
 from coffea_conserv.samples import Statistics, statistics_of
 from coffea_conserv.shifts import LARGEST, PULLS, Shift, make_shifts
 from coffea_conserv.sums import VARIATIONS, Sums
-from coffea_conserv.verdict import Contents, Limit, NegativeBins, Verdict, judge, negative_bins
+from coffea_conserv.verdict import Contents, NegativeBins, Verdict
 
 if TYPE_CHECKING:
     from coffea_conserv.settings import Settings
@@ -51,17 +52,18 @@ def judge_merged(
     sums: Sums, settings: Settings, groups: Sequence[Group], regions: Sequence[str]
 ) -> tuple[Verdict, tuple[Statistics, ...]]:
     """Judge all groups, in every region and direction where they have events, and say what each can tell."""
-    limits: list[Limit] = []
+    judged: dict[str, Contents] = {}
     negative: list[NegativeBins] = []
     known: dict[str, Statistics] = {}
     for (_, name, datasets), where in _filled(sums, groups, regions):
         contents, group = _contents(sums, settings, datasets, where), "/".join((name, *where))
-        limits.extend(judge(group, contents, settings.budget, settings.features, settings.watched))
+        judged[group] = contents
         negative.extend(negative_bins(group, contents))
         sample = f"{name}/{where[0]}"
         if sample not in known:
             known[sample] = statistics_of(sample, contents, settings.budget, settings.features)
-    return Verdict(tuple(limits), tuple(negative)), tuple(known.values())
+    limits = judge_many(judged, settings.budget, settings.features, settings.watched)
+    return Verdict(limits, tuple(negative)), tuple(known.values())
 
 
 def shift_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = (
     "Shift",
     "allowed",
     "distance",
+    "grouped_sums",
     "make_shifts",
     "pull2",
     "shift_sums",
@@ -138,14 +139,37 @@ def shift_sums(
         Sums of :data:`PULLS`, which add up, and the :data:`LARGEST`, of which the larger one counts when
         samples are merged; shape (features, 2) each.
     """
-    sums, largest = np.zeros((len(features), len(PULLS))), np.zeros((len(features), len(LARGEST)))
+    sums, largest = grouped_sums(features, columns, weight, (np.zeros(len(weight), dtype=np.int64), 1))
+    return sums[0], largest[0]
+
+
+def grouped_sums(
+    features: Sequence[Feature],
+    columns: Iterable[tuple[Values, Values]],
+    weight: Floats,
+    groups: tuple[NDArray[np.int64], int],
+) -> tuple[Floats, Floats]:
+    """:func:`shift_sums` of many groups at once, shape (groups, features, 2) each.
+
+    Parameters
+    ----------
+    features, columns, weight
+        As for :func:`shift_sums`.
+    groups
+        Group of each event, from 0, shape (events,), and how many there are.
+    """
+    group, count = groups
+    sums, largest = (np.zeros((count, len(features), len(names))) for names in (PULLS, LARGEST))
     size = np.abs(weight)
     for j, (feature, (before, after)) in enumerate(zip(features, columns, strict=True)):
         delta = distance(feature, before, after)
-        some = (delta > 0) & (size > 0)
-        sums[j] = size[some].sum(), (size[some] * pull2(feature, before, after)[some]).sum()
+        some = np.flatnonzero((delta > 0) & (size > 0))
+        pulls = pull2(feature, before, after)[some]
+        for place, value in enumerate((size[some], size[some] * pulls)):
+            sums[:, j, place] = np.bincount(group[some], value, count)
         relative = _ratio(delta, np.abs(before.astype(np.float64)))
-        largest[j] = delta.max(initial=0.0), relative.max(initial=0.0)
+        for place, value in enumerate((delta, relative)):
+            np.maximum.at(largest[:, j, place], group, value)
     return sums, largest
 
 

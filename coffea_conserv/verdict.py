@@ -1,40 +1,18 @@
-"""Judge what was returned: every limit with its value and its slack."""
+"""What a judge says: every limit with its value and its slack."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, Watched
-from coffea_conserv.measures import (
-    band_deviation,
-    band_share,
-    bin_floor,
-    chi2,
-    correlation,
-    correlation_change,
-    correlation_shift,
-    effective_events,
-    js_distance,
-    jsd_floor,
-    ks_distance,
-    rms_deviation,
-)
-
-__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "judge", "marginal_limit", "negative_bins")
+__all__ = ("Contents", "Limit", "NegativeBins", "Verdict")
 
 Floats = NDArray[np.float64]
-
-MEASURES = {"rms": rms_deviation, "band": band_deviation, "jsd": js_distance}
-
-FLOOR_SHARE = 0.1
-"""Share of the statistical floor that a marginal limit of 0 means where weights vary."""
 
 _ROUNDING = 1e-9
 """Relative rounding of sums that a limit forgives."""
@@ -179,129 +157,3 @@ class Contents:
     def equal_weights(self) -> bool:
         """Whether all events have the same absolute weight."""
         return math.isclose(self.sum_abs_w**2, self.events * self.sum_w2, rel_tol=1e-6)
-
-
-def marginal_limit(budget: Budget, feature: Feature, contents: Contents) -> tuple[str, float]:
-    """Measure and limit of the marginal of one feature in a group."""
-    if budget.frozen or not budget.limits(feature):
-        return "jsd", 0.0
-    limit = budget.marginal(feature.name)
-    if limit > 0:
-        by_bin = budget.sides(feature.name, feature.axis) is not None
-        return ("worst bin", 1.0) if by_bin else (budget.kind, limit)
-    if contents.equal_weights:
-        return "jsd", 0.0
-    bins = int((contents.histograms[feature.name][0] > 0).sum())
-    floor = jsd_floor(bins, effective_events(contents.sum_w, contents.sum_w2))
-    return "jsd", FLOOR_SHARE * floor if math.isfinite(floor) else 0.0
-
-
-def opened(sides: Floats, content: Floats, events: float, share: float) -> Floats:
-    """Limits of bins where weights vary: a side of 0 is a share of the statistical floor of the bin.
-
-    Parameters
-    ----------
-    sides
-        Largest relative deviations, down and up, shape (2, bins).
-    content, events
-        Sums of weights per bin, shape (bins,), and effective number of events of the group.
-    share
-        The share.
-    """
-    return np.where(sides > 0, sides, share * bin_floor(content, events))
-
-
-def _marginal(group: str, contents: Contents, budget: Budget, feature: Feature) -> list[Limit]:
-    """Limits on the marginal of one feature."""
-    pair = contents.histograms[feature.name]
-    measure, limit = marginal_limit(budget, feature, contents)
-    sides = budget.sides(feature.name, feature.axis) if measure == "worst bin" else None
-    if sides is not None:
-        if not contents.equal_weights:
-            sides = opened(sides, pair[0], effective_events(contents.sum_w, contents.sum_w2), FLOOR_SHARE)
-        value = band_share(*pair, sides)
-    else:
-        value = MEASURES[measure](*pair)
-    found = [Limit(f"marginal {feature.name}", group, value, limit, measure)]
-    traits = feature.axis.traits
-    if budget.ks is not None and traits.ordered:
-        value = ks_distance(*pair, circular=traits.circular)
-        allowed = 0.0 if budget.frozen else float(budget.ks)
-        found.append(
-            Limit(f"ks {feature.name}", group, value, allowed, "kuiper" if traits.circular else "ks")
-        )
-    if budget.chi2 is not None:
-        value = chi2(*pair, budget.chi2.events)
-        allowed = 0.0 if budget.frozen else float(budget.chi2.limit)
-        found.append(Limit(f"chi2 {feature.name}", group, value, allowed, "chi2"))
-    return found
-
-
-def judge(
-    group: str,
-    contents: Contents,
-    budget: Budget,
-    features: Sequence[Feature],
-    watched: Sequence[Watched] = (),
-) -> tuple[Limit, ...]:
-    """Judge one group against a budget.
-
-    Parameters
-    ----------
-    group
-        Name of the group, for the limits.
-    contents
-        Histograms and sums of the group, nominal and attacked.
-    budget
-        The limits.
-    features, watched
-        What is limited. The correlation limit is on the features.
-
-    Returns
-    -------
-    tuple of Limit
-        Marginals in the order of the features, watched quantities, correlations, caps of single values.
-    """
-    limits = [limit for feature in features for limit in _marginal(group, contents, budget, feature)]
-    allowed = 0.0 if budget.frozen else budget.watch_distance
-    for quantity in watched:
-        value = js_distance(*contents.histograms[quantity.name])
-        limits.append(Limit(f"watched {quantity.name}", group, value, allowed, "jsd"))
-    count = len(features)
-    nominal, attacked = (correlation(s[:, :count, :count]) for s in (contents.nominal, contents.attacked))
-    allowed = 0.0 if budget.frozen else budget.correlation
-    shift = correlation_shift(nominal, attacked)
-    limits.append(Limit("correlation", group, shift, allowed, "frobenius"))
-    if budget.correlation_element is not None:
-        allowed = 0.0 if budget.frozen else float(budget.correlation_element)
-        change = correlation_change(nominal, attacked)
-        limits.append(Limit("correlation element", group, change, allowed, "element"))
-    return (*limits, *_caps(group, contents, features))
-
-
-def _caps(group: str, contents: Contents, features: Sequence[Feature]) -> list[Limit]:
-    """Limits of the largest move of a single value."""
-    made = []
-    for feature in features:
-        caps = (("absolute", feature.max_shift), ("relative", feature.max_relative_shift))
-        for place, (measure, cap) in enumerate(caps):
-            if cap is not None:
-                value = contents.largest[feature.name][place]
-                made.append(Limit(f"shift {feature.name}", group, value, float(cap), measure))
-    return made
-
-
-def negative_bins(group: str, contents: Contents) -> tuple[NegativeBins, ...]:
-    """Quantities of a group with bins of negative content, nominal or attacked."""
-    made = []
-    for quantity, pair in contents.histograms.items():
-        # Sums of weights of both signs that cancel may leave a rounding error below 0.
-        below = [content < -_ROUNDING * np.abs(content).max(initial=0.0) for content in pair]
-        if not any(mask.any() for mask in below):
-            continue
-        shares = [
-            float(np.abs(content[mask]).sum() / np.abs(content).sum()) if mask.any() else 0.0
-            for content, mask in zip(pair, below, strict=True)
-        ]
-        made.append(NegativeBins(quantity, group, int(below[0].sum()), int(below[1].sum()), max(shares)))
-    return tuple(made)

@@ -19,7 +19,7 @@ from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.limits import FLOOR, RMS, Prices, used
 from coffea_conserv.attacks.sets import Room, penalty
-from coffea_conserv.attacks.signs import by_sign, counted, floors, lacking, parts
+from coffea_conserv.attacks.signs import by_sign, floors, lacking, parts, score_bins
 from coffea_conserv.attacks.transport import Transport
 
 EDGES = np.linspace(0, 1, 6)
@@ -32,6 +32,11 @@ class Disc(torch.nn.Module):
     def forward(self, x):
         """Logits, shape (events,)."""
         return 4 - x[:, 0] ** 2 - x[:, 1] ** 2
+
+
+def counted(score, weight, edges):
+    """Sums of weights in the bins of the score."""
+    return np.bincount(score_bins(score, edges), weight, len(edges) - 1)
 
 
 def test_negative_weights_move_first():

@@ -87,6 +87,8 @@ def test_every_attack_is_judged_twice(monkeypatch):
     batch = made_batch(300)
     options = {"budget": Budget(rms=0.0, correlation=0.05), "solver": QUICK}
     attack(batch.x, Ring(), features(), **options)
-    monkeypatch.setattr("coffea_conserv.verdict.correlation_shift", lambda *_: 0.001)
+    monkeypatch.setattr(
+        "coffea_conserv.judge.correlation_shifts", lambda nominal, _: np.full(len(nominal), 0.001)
+    )
     with pytest.raises(AssertionError, match=r"correlation.*0\.001"):
         attack(batch.x, Ring(), features(), **options)

@@ -14,8 +14,9 @@ import slow_twins
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
+from coffea_conserv.judge import FLOOR_SHARE, judge, marginal_limit
 from coffea_conserv.measures import effective_events, jsd_floor, pair_sums
-from coffea_conserv.verdict import FLOOR_SHARE, Contents, Limit, Verdict, judge, marginal_limit
+from coffea_conserv.verdict import Contents, Limit, Verdict
 
 FEATURES = (
     Feature("x", hist.axis.Regular(10, -5, 5)),

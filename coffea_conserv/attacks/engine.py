@@ -124,10 +124,10 @@ def within_limits(
         return moved
     x = moved.x.copy()
     limits = judge_groups(batch, task, x, signed_scores(batch, x, models, device))
-    broken = [limit.group for limit in limits if not limit.passed]
-    failed = np.isin(batch.group.astype(str), broken)
-    if failed.any():
-        logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(set(broken)))
+    broken = sorted({int(limit.group) for limit in limits if not limit.passed})
+    failed = np.isin(batch.group, broken)
+    if broken:
+        logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(broken))
         x[failed] = batch.x[failed]
     return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed))
 
@@ -135,13 +135,13 @@ def within_limits(
 def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Groups split by the sign of the weight; −1 if small or without a positive net sum."""
     code = by_sign(batch.group, batch.weight)
-    usable = np.full(len(code), -1, dtype=np.int64)
-    for value in np.unique(code[code >= 0]):
-        inside = code == value
-        net = batch.weight[batch.group == value // 2].sum()
-        if net > 0 and (inside & movable).sum() >= SMALLEST_GROUP:
-            usable[inside] = value
-    return usable
+    if not (code >= 0).any():
+        return code
+    inside = batch.group >= 0
+    net = np.bincount(batch.group[inside], batch.weight[inside])
+    many = np.bincount(code[inside & movable], minlength=2 * len(net))
+    usable = np.repeat(net > 0, 2) & (many >= SMALLEST_GROUP)
+    return np.where(inside & usable[code], code, -1)
 
 
 def signed_scores(

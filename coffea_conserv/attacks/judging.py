@@ -2,26 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, watched_values
-from coffea_conserv.attacks.signs import counted, lacking
+from coffea_conserv.attacks.signs import lacking, score_bins
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
+from coffea_conserv.judge import judge_many
 from coffea_conserv.measures import pair_sums
 from coffea_conserv.samples import Statistics, statistics_of
-from coffea_conserv.shifts import Shift, make_shifts, shift_sums
-from coffea_conserv.verdict import Contents, Limit, judge
+from coffea_conserv.shifts import Shift, grouped_sums, make_shifts
+from coffea_conserv.verdict import Contents, Limit
 
 __all__ = ("judge_groups", "measure_shifts", "measure_statistics")
 
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Column = NDArray[Any]
+Quantities = Sequence[Feature | Watched]
 
 _ROWS = 2**14
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Events in groups, one group after the other: looked at all together, however many groups there are.
+
+    Parameters
+    ----------
+    names
+        Of the groups.
+    rows
+        Places of the events in the batch, shape (events,).
+    group
+        Their groups, from 0 and rising, same shape.
+    first
+        Where each group begins, and the end, shape (groups + 1,).
+    weight
+        Shape (events,).
+    """
+
+    names: tuple[str, ...]
+    rows: Integers
+    group: Integers
+    first: Integers
+    weight: Floats
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Grouped:
+        """Sort the events of a batch once."""
+        inside = np.flatnonzero(batch.group >= 0)
+        rows = inside[np.argsort(batch.group[inside], kind="stable")]
+        names, first, group = np.unique(batch.group[rows], return_index=True, return_inverse=True)
+        ends = np.append(first, len(rows)).astype(np.int64)
+        weight = batch.weight[rows]
+        return cls(tuple(map(str, names.tolist())), rows, group.reshape(-1).astype(np.int64), ends, weight)
+
+    def sums(self, value: Floats) -> Floats:
+        """Sums of each group of something that each event has, shape (groups,)."""
+        return np.bincount(self.group, value, len(self.names)).astype(np.float64)
+
+    def histograms(self, index: Integers, weight: Floats, shape: tuple[Integers, int]) -> Floats:
+        """Histograms of each group from bins of events, their groups and the number of bins."""
+        group, bins = shape
+        content = np.bincount(group * bins + index, weight, len(self.names) * bins)
+        return content.astype(np.float64).reshape(-1, bins)
+
+    def parts(self) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
+        """Some events at a time, and which of them belong to which group."""
+        for begin in range(0, len(self.rows), _ROWS):
+            end = min(begin + _ROWS, len(self.rows))
+            low, high = int(self.group[begin]), int(self.group[end - 1])
+            edges = np.clip(self.first[low : high + 2], begin, end) - begin
+            own = [(low + k, slice(a, b)) for k, (a, b) in enumerate(pairwise(edges))]
+            yield slice(begin, end), own
 
 
 def judge_groups(
@@ -39,19 +99,30 @@ def judge_groups(
         Nominal and attacked scores, shape (events,) each. Where they are given, no bin of the score may fall
         below zero in groups with weights of both signs.
     """
-    quantities: tuple[Feature | Watched, ...] = (*task.features, *task.watched)
+    grouped = _Grouped.of(batch)
+    quantities: Quantities = (*task.features, *task.watched)
     stacks = [_columns(batch, task, features) for features in (batch.x, x)]
-    limits: list[Limit] = []
-    for value in np.unique(batch.group[batch.group >= 0]):
-        inside = batch.group == value
-        columns = [[column[inside] for column in stack] for stack in stacks]
-        contents = _contents(quantities, batch.weight[inside], columns)
-        if contents.sum_w > 0:
-            limits.extend(judge(str(value), contents, task.budget, task.features, task.watched))
-            if scores is not None and (batch.weight[inside] < 0).any():
-                pair = (counted(s[inside], batch.weight[inside], task.score_edges) for s in scores)
-                limits.append(Limit("score", str(value), lacking(*pair), 0.0, "negative"))
-    return tuple(limits)
+    contents = _contents(quantities, grouped, stacks)
+    judged = {name: own for name, own in contents.items() if own.sum_w > 0}
+    limits = judge_many(judged, task.budget, task.features, task.watched)
+    if scores is None or not limits:
+        return limits
+    below, each = _below(grouped, task, scores), len(limits) // len(judged)
+    found: list[Limit] = []
+    for place, name in enumerate(judged):
+        found.extend(limits[place * each : (place + 1) * each])
+        if name in below:
+            found.append(Limit("score", name, below[name], 0.0, "negative"))
+    return tuple(found)
+
+
+def _below(grouped: _Grouped, task: Task, scores: tuple[Scores, Scores]) -> dict[str, float]:
+    """What bins of the score lack, in groups with negative weights and a positive sum of them."""
+    bins = len(task.score_edges) - 1
+    index = [score_bins(score[grouped.rows], task.score_edges) for score in scores]
+    before, after = (grouped.histograms(i, grouped.weight, (grouped.group, bins)) for i in index)
+    signed = (grouped.sums((grouped.weight < 0).astype(np.float64)) > 0) & (grouped.sums(grouped.weight) > 0)
+    return {grouped.names[g]: lacking(before[g], after[g]) for g in np.flatnonzero(signed).tolist()}
 
 
 def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
@@ -61,64 +132,69 @@ def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
 
 def measure_statistics(batch: Batch, task: Task) -> tuple[Statistics, ...]:
     """Say what the nominal sample of every group can tell."""
-    columns, made = list(batch.x.T), []
-    for value in np.unique(batch.group[batch.group >= 0]):
-        inside = batch.group == value
-        mine = [column[inside] for column in columns]
-        contents = _contents(task.features, batch.weight[inside], [mine, mine])
-        made.append(statistics_of(str(value), contents, task.budget, task.features))
-    return tuple(made)
+    contents = _contents(task.features, _Grouped.of(batch), [list(batch.x.T)])
+    return tuple(statistics_of(name, own, task.budget, task.features) for name, own in contents.items())
 
 
 def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:
     """Say how far the values of every feature moved in every group."""
+    grouped = _Grouped.of(batch)
+    pairs = ((batch.x[grouped.rows, j], x[grouped.rows, j]) for j in range(len(task.features)))
+    groups = (grouped.group, len(grouped.names))
+    sums, largest = grouped_sums(task.features, pairs, grouped.weight, groups)
+    total = grouped.sums(np.abs(grouped.weight)).tolist()
     made: list[Shift] = []
-    for value in np.unique(batch.group[batch.group >= 0]):
-        rows = np.flatnonzero(batch.group == value)
-        columns = [(batch.x[rows, j], x[rows, j]) for j in range(len(task.features))]
-        weight = batch.weight[rows]
-        sums = shift_sums(task.features, columns, weight)
-        made.extend(make_shifts(str(value), task.features, sums, float(np.abs(weight).sum())))
+    for g, name in enumerate(grouped.names):
+        made.extend(make_shifts(name, task.features, (sums[g], largest[g]), total[g]))
     return tuple(made)
 
 
-def _contents(
-    quantities: Sequence[Feature | Watched], weight: NDArray[np.float64], stacks: list[list[Column]]
-) -> Contents:
+def _contents(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[str, Contents]:
+    """What the judge needs of each group; one stack of columns is nominal and attacked."""
     histograms = {}
     for j, q in enumerate(quantities):
-        pair = []
-        for columns in stacks:
-            there = present(q, columns[j])
-            index = flow_index(q.axis, columns[j][there])
-            pair.append(np.bincount(index, weight[there], q.axis.extent).astype(np.float64))
-        histograms[q.name] = (pair[0], pair[1])
-    sums = [_sums(quantities, columns, weight) for columns in stacks]
-    net, absolute, squares = (float(total.sum()) for total in (weight, np.abs(weight), weight**2))
-    largest = _largest(quantities, stacks, weight)
-    return Contents(histograms, sums[0], sums[1], len(weight), net, absolute, squares, largest)
+        pair = [_histogram(q, grouped, columns[j]) for columns in stacks]
+        histograms[q.name] = (pair[0], pair[-1])
+    moments = [_moments(quantities, grouped, columns) for columns in stacks]
+    weight = grouped.weight
+    parts = (np.ones(len(weight)), weight, np.abs(weight), weight**2)
+    events, net, absolute, squares = (grouped.sums(part).tolist() for part in parts)
+    largest = _largest(quantities, grouped, stacks)
+    made = {}
+    for g, name in enumerate(grouped.names):
+        own = {quantity: (before[g], after[g]) for quantity, (before, after) in histograms.items()}
+        farthest = {quantity: (float(row[g, 0]), float(row[g, 1])) for quantity, row in largest.items()}
+        sizes = events[g], net[g], absolute[g], squares[g]
+        made[name] = Contents(own, moments[0][g], moments[-1][g], *sizes, farthest)
+    return made
 
 
-def _largest(
-    quantities: Sequence[Feature | Watched], stacks: list[list[Column]], weight: NDArray[np.float64]
-) -> dict[str, tuple[float, float]]:
-    """Largest |Δ| of features with a cap, in their unit and as a share of the nominal value."""
-    pairs = zip(quantities, *stacks, strict=True)
-    capped = [(q, (old, new)) for q, old, new in pairs if isinstance(q, Feature) and q.capped]
-    _, largest = shift_sums([q for q, _ in capped], [columns for _, columns in capped], weight)
-    return {q.name: (float(row[0]), float(row[1])) for (q, _), row in zip(capped, largest, strict=True)}
+def _histogram(quantity: Feature | Watched, grouped: _Grouped, column: Column) -> Floats:
+    """Sums of weights in the bins of each group, shape (groups, bins)."""
+    values = column[grouped.rows]
+    there = present(quantity, values)
+    index = flow_index(quantity.axis, values[there])
+    return grouped.histograms(index, grouped.weight[there], (grouped.group[there], quantity.axis.extent))
 
 
-def _sums(
-    quantities: Sequence[Feature | Watched], columns: list[Column], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _largest(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[str, Floats]:
+    """Largest |Δ| of features with a cap, in their unit and as a share of the value, shape (groups, 2)."""
+    capped = [(j, q) for j, q in enumerate(quantities) if isinstance(q, Feature) and q.capped]
+    pairs = ((stacks[0][j][grouped.rows], stacks[-1][j][grouped.rows]) for j, _ in capped)
+    groups = (grouped.group, len(grouped.names))
+    _, largest = grouped_sums([q for _, q in capped], pairs, grouped.weight, groups)
+    return {q.name: largest[:, place] for place, (_, q) in enumerate(capped)}
+
+
+def _moments(quantities: Quantities, grouped: _Grouped, columns: list[Column]) -> Floats:
     """Moments about the centres of the axes; only some rows at a time are in double precision."""
     origin, unit = np.array([scale(q.axis) for q in quantities]).T
-    total = np.zeros((4, len(quantities), len(quantities)))
-    for first in range(0, len(weight), _ROWS):
-        part = slice(first, first + _ROWS)
-        some = [column[part] for column in columns]
+    total = np.zeros((len(grouped.names), 4, len(quantities), len(quantities)))
+    for part, groups in grouped.parts():
+        some = [column[grouped.rows[part]] for column in columns]
         there = np.stack([present(q, column) for q, column in zip(quantities, some, strict=True)], axis=1)
-        values = np.where(there, np.stack(some, axis=1), origin)
-        total += pair_sums((values - origin) / unit, there, weight[part])
+        values = (np.where(there, np.stack(some, axis=1), origin) - origin) / unit
+        weight = grouped.weight[part]
+        for g, own in groups:
+            total[g] += pair_sums(values[own], there[own], weight[own])
     return total

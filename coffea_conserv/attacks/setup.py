@@ -29,8 +29,8 @@ from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre,
 from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.attacks.sample import Sample, may_copy
 from coffea_conserv.features import Feature, blocks
+from coffea_conserv.judge import FLOOR_SHARE, opened
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
-from coffea_conserv.verdict import FLOOR_SHARE, opened
 
 __all__ = ("make_problem",)
 
@@ -179,14 +179,14 @@ class _Room:
         norm = np.full(len(self.share), np.sqrt(d))
         if not self.task.composes:
             norm = np.sqrt(d + (nominal**2).sum((1, 2)).cpu().numpy())
-        return np.asarray(self.task.budget.correlation * norm * self.share)
+        return np.asarray(self.task.budget.correlation_limit * norm * self.share)
 
     def element(self, drift: Tensor | None) -> Tensor | None:
         """Largest size of each entry of the change of correlations and means, (groups, features, columns).
 
         Where samples are to be merged, means count as much as they do in the norm, however many features.
         """
-        limit, d = self.task.budget.correlation_element, len(self.task.features)
+        limit, d = self.task.budget.element_limit, len(self.task.features)
         if limit is None:
             return None
         share = torch.as_tensor(self.share)[:, None, None].expand(-1, d, d)

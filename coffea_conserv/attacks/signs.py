@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch
 
-__all__ = ("by_sign", "counted", "floors", "lacking", "parts")
+__all__ = ("by_sign", "floors", "lacking", "parts", "score_bins")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -54,11 +54,10 @@ def parts(code: Integers) -> list[Integers]:
     return found
 
 
-def counted(score: NDArray[np.float32], weight: Floats, edges: Floats) -> Floats:
-    """Sums of weights in the bins of the score, shape (bins,)."""
+def score_bins(score: NDArray[np.float32], edges: Floats) -> Integers:
+    """Bin of the score of each event, shape (events,)."""
     index = np.searchsorted(edges, score.astype(np.float64), side="right") - 1
-    last = len(edges) - 2
-    return np.bincount(np.clip(index, 0, last), weight, last + 1).astype(np.float64)
+    return np.clip(index, 0, len(edges) - 2).astype(np.int64)
 
 
 def floors(
@@ -86,16 +85,25 @@ def floors(
     negative = batch.weight < 0
     if not (negative & (batch.group >= 0)).any():
         return None
-    found = np.zeros((int(part.max()) + 1, 2, len(edges) - 1))
-    atoms = batch.group[np.unique(part, return_index=True)[1][int(part.min() < 0) :]]
-    for floor, atom in zip(found, atoms, strict=True):
-        mine, other = (batch.group == atom) & ~negative, (batch.group == atom) & negative
-        there = counted(scores[0][mine], batch.weight[mine], edges)
-        before, after = (counted(s[other], -batch.weight[other], edges) for s in scores)
-        ratio = batch.weight[mine].sum() / max(before.sum(), 1e-300)
-        for row, follow in zip(floor, (1.0, 1 + _FOLLOW * (min(ratio, 1e6) - 1)), strict=True):
-            row[:] = np.maximum(follow * after - np.maximum(follow * before - there, 0), 0)
-        floor[1] = floor.max(axis=0)
+    groups, bins = int(part.max()) + 1, len(edges) - 1
+    some = np.unique(part, return_index=True)[1][int(part.min() < 0) :]
+    place = np.full(int(batch.group.max()) + 1, -1, dtype=np.int64)  # of the groups of the batch in the part
+    place[batch.group[some]] = np.arange(groups)
+    group = np.where(batch.group >= 0, place[batch.group], -1)
+
+    def content(score: NDArray[np.float32], sign: int) -> Floats:
+        rows = np.flatnonzero((group >= 0) & (negative == (sign < 0)))
+        index = group[rows] * bins + score_bins(score[rows], edges)
+        found = np.bincount(index, sign * batch.weight[rows], groups * bins).astype(np.float64)
+        return found.reshape(groups, bins)
+
+    there, before, after = content(scores[0], 1), content(scores[0], -1), content(scores[1], -1)
+    ratio = there.sum(axis=1) / np.maximum(before.sum(axis=1), 1e-300)
+    found = np.zeros((groups, 2, bins))
+    for row, follow in enumerate((np.ones(groups), 1 + _FOLLOW * (np.minimum(ratio, 1e6) - 1))):
+        more = follow[:, None]
+        found[:, row] = np.maximum(more * after - np.maximum(more * before - there, 0), 0)
+    found[:, 1] = found.max(axis=1)
     return found
 
 
