@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from coffea_conserv.floors import Floors
 from coffea_conserv.measures import correlation, effective_events, varying
 from coffea_conserv.verdict import Contents
 
-__all__ = ("Degenerate", "Statistics", "degenerate", "statistics_of")
+__all__ = ("Degenerate", "Statistics", "degenerate", "statistics_of", "statistics_of_many")
 
 Floats = NDArray[np.float64]
 
@@ -91,23 +91,58 @@ def statistics_of(group: str, contents: Contents, budget: Budget, features: Sequ
     budget, features
         What is limited.
     """
-    bins = max(int((contents.histograms[feature.name][0] > 0).sum()) for feature in features)
+    return statistics_of_many({group: contents}, budget, features)[0]
+
+
+def statistics_of_many(
+    groups: Mapping[str, Contents], budget: Budget, features: Sequence[Feature]
+) -> tuple[Statistics, ...]:
+    """:func:`statistics_of` of many groups, from their names and contents."""
+    if not groups:
+        return ()
+    each, names = list(groups.values()), [feature.name for feature in features]
+    histograms = ((np.stack([own.histograms[name][0] for own in each]) > 0).sum(axis=1) for name in names)
+    bins = np.max(list(histograms), axis=0).tolist()
+    sums = np.stack([own.nominal[:, : len(names), : len(names)] for own in each])
+    odd = _odd(sums).tolist()
+    return tuple(
+        _statistics(
+            group,
+            own,
+            (bins[place], len(names)),
+            budget,
+            degenerate(own.nominal, names) if odd[place] else (),
+        )
+        for place, (group, own) in enumerate(groups.items())
+    )
+
+
+def _odd(sums: Floats) -> NDArray[np.bool_]:
+    """Groups in which some feature may have no correlation of its own, shape (groups,)."""
+    vary = varying(sums).diagonal(axis1=-2, axis2=-1).all(axis=-1)
+    smallest = np.abs(np.linalg.eigvalsh(correlation(sums))).min(axis=-1)
+    return np.asarray(~vary | (smallest < _EXACT))
+
+
+def _statistics(
+    group: str, contents: Contents, shape: tuple[int, int], budget: Budget, lost: tuple[Degenerate, ...]
+) -> Statistics:
     events = effective_events(contents.sum_w, contents.sum_w2) if contents.sum_w > 0 else 0.0
-    floors = Floors(events, bins, len(features))
+    floors = Floors(events, *shape)
     size = contents.sum_abs_w
     return Statistics(
         group,
         contents.events,
         events,
         (size - contents.sum_w) / (2 * size) if size > 0 else 0.0,
-        bins,
+        floors.bins,
         floors.jsd,
         floors.rms,
         floors.ks,
         floors.correlation,
         floors.element,
         budget.below(floors),
-        degenerate(contents.nominal, [feature.name for feature in features]),
+        lost,
     )
 
 

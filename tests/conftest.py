@@ -54,14 +54,15 @@ def judged_twice(monkeypatch):
         return
     from slow_verdict import assert_judged  # noqa: PLC0415 -- torch and hist are slow to import
 
-    judge = api.judge_groups
+    finish = api.Ready.finish
 
-    def twice(batch, task, x, scores=None):
-        limits = judge(batch, task, x, scores)
-        assert_judged(batch, task, x, limits, scores)
-        return limits
+    def twice(ready, outcome):
+        result = finish(ready, outcome)
+        scores = api.signed_scores(ready.batch, outcome.x, ready.models, ready.device)
+        assert_judged(ready.batch, ready.task, outcome.x, result.verdict.limits, scores)
+        return result
 
-    monkeypatch.setattr(api, "judge_groups", twice)
+    monkeypatch.setattr(api.Ready, "finish", twice)
 
 
 @pytest.fixture(params=["cpu", "cuda"])

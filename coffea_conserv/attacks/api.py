@@ -73,7 +73,8 @@ class Attacked:
     crossings
         What crossed, for each working point.
     unattacked
-        Events that stayed nominal because their group is too small or could not be moved, shape (events,).
+        Events that stayed nominal because their group is too small, or nothing better was found for it within
+        the limits; shape (events,).
     verdict
         Every limit in every group, judged on ``x``.
     shifts
@@ -284,14 +285,17 @@ class Ready:
         """Scores, fooled events and verdict of what was moved."""
         batch, moved = self.batch, outcome.x
         attacked = scores(batch, self.models, moved, self.device)
-        signed = signed_scores(batch, moved, self.models, self.device)
+        limits = outcome.limits
+        if limits is None:
+            signed = signed_scores(batch, moved, self.models, self.device)
+            limits = judge_groups(batch, self.task, moved, signed)
         return Attacked(
             like(moved, batch.x, self.given),
             self.nominal,
             attacked,
             tuple(self._crossing(attacked, point) for point in self.task.points),
             outcome.unattacked,
-            Verdict(judge_groups(batch, self.task, moved, signed)),
+            Verdict(limits),
             measure_shifts(batch, self.task, moved),
             measure_statistics(batch, self.task),
         )

@@ -20,6 +20,7 @@ from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign, floors, parts
+from coffea_conserv.verdict import Limit
 
 __all__ = ("Outcome", "perturb", "propose", "signed_scores", "within_limits")
 
@@ -42,10 +43,13 @@ class Outcome:
         Attacked features, shape (events, features).
     unattacked
         Events of groups that stayed nominal, shape (events,).
+    limits
+        Every limit in every group, judged on these features; ``None`` where nobody has judged them.
     """
 
     x: NDArray[np.float32]
     unattacked: NDArray[np.bool_]
+    limits: tuple[Limit, ...] | None = None
 
 
 def perturb(
@@ -113,7 +117,16 @@ def propose(
         if not fine.all():
             logger.warning("%d events stay nominal: moved as they must not be", (~fine).sum())
             x[~fine] = batch.x[~fine]
-    return Outcome(x, (batch.group >= 0) & ~attacked)
+    still = attacked & ~_in_motion(group, (batch.x != x) & ~(np.isnan(batch.x) & np.isnan(x)))
+    if still.any():
+        logger.info("%d events stay nominal: nothing better was found within the limits", still.sum())
+    return Outcome(x, (batch.group >= 0) & ~attacked | still)
+
+
+def _in_motion(group: NDArray[np.int64], changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Events of groups in which any value changed, shape (events,) from (events, features)."""
+    some = np.unique(group[changed.any(axis=1)])
+    return np.isin(group, some[some >= 0])
 
 
 def within_limits(
@@ -129,7 +142,7 @@ def within_limits(
     if broken:
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(broken))
         x[failed] = batch.x[failed]
-    return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed))
+    return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed), None if broken else limits)
 
 
 def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:
