@@ -137,10 +137,12 @@ def correlations(task, before, after, weight):
     for columns in (before[:count], after[:count]):
         present = [there(f, column) for f, column in zip(task.features, columns, strict=True)]
         matrices.append((slow_twins.pearson if small else pearson)(columns, present, weight))
-    found = {("correlation", "frobenius"): (slow_twins.correlation_shift(*matrices), budget.correlation)}
+    found = {
+        ("correlation", "frobenius"): (slow_twins.correlation_shift(*matrices), max(budget.correlation, 1e-6))
+    }
     if budget.correlation_element is not None:
         change = slow_twins.correlation_change(*matrices)
-        found["correlation element", "element"] = change, budget.correlation_element
+        found["correlation element", "element"] = change, max(budget.correlation_element, 1e-6)
     return {key: (value, 0.0 if budget.frozen else limit) for key, (value, limit) in found.items()}
 
 

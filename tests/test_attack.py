@@ -79,7 +79,7 @@ def test_the_stripe_comes_near_to_the_linear_programme_where_the_correlation_lim
     rng = np.random.default_rng(1)
     x = rng.normal(size=(20_000, 2)).astype(np.float32)
     x = x[stripe(torch.from_numpy(x)).numpy() < 0]
-    for limit in (0.006, 0.05):
+    for limit in (0.0, 0.05):  # 0 means 10⁻⁶
         bound = fooling_bound(x, stripe, PAIR, correlation=limit, cells=180)
         budget = Budget(rms=0.0, correlation=limit)
         result = attack(x, Stripe(), PAIR, budget=budget, solver=Transport(steps=120), seed=1)
@@ -87,6 +87,16 @@ def test_the_stripe_comes_near_to_the_linear_programme_where_the_correlation_lim
         assert 0.9 * bound.outer <= result.fooling_ratio <= bound.outer + 0.01
     free = fooling_bound(x, stripe, PAIR, correlation=10.0, cells=180)
     assert free.outer > bound.outer + 0.05
+
+
+def test_groups_for_which_nothing_better_is_found_are_named():
+    """One step is not enough to be within a correlation limit of 0: nominal, and counted as not attacked."""
+    x = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    budget, solver = Budget(rms=0.0, correlation=0.0), Transport(steps=1, overtime=0)
+    result = attack(x, Stripe(), PAIR, budget=budget, solver=solver, seed=1)
+    assert result.verdict.passed
+    assert result.unattacked.all()
+    np.testing.assert_array_equal(result.x, x)
 
 
 def test_the_bound_needs_two_features():

@@ -14,7 +14,7 @@ import slow_twins
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
-from coffea_conserv.judge import FLOOR_SHARE, judge, marginal_limit
+from coffea_conserv.judge import FLOOR_SHARE, judge, judge_many, marginal_limit
 from coffea_conserv.measures import effective_events, jsd_floor, pair_sums
 from coffea_conserv.verdict import Contents, Limit, Verdict
 
@@ -314,3 +314,20 @@ def test_the_order_of_events_does_not_matter():
     other = judge("all", contents(*shuffled, weight[order]), Budget(rms=0.1), FEATURES, WATCHED)
     for a, b in zip(one, other, strict=True):
         assert a.value == pytest.approx(b.value, rel=1e-9)
+
+
+def test_many_groups_are_judged_as_each_of_them_is():
+    """Equal and unequal weights side by side: one floor of the sample does not become that of another."""
+    groups = {
+        "even": contents(*sample()),
+        "spread": contents(*sample(spread=0.5)),
+        "signed": contents(*sample(negative=0.2)),
+    }
+    for budget in (Budget(jsd=0), Budget(rms=0.1, ks=0.02, correlation_element=0.0), Budget(move=0)):
+        alone = [judge(name, own, budget, FEATURES, WATCHED) for name, own in groups.items()]
+        assert judge_many(groups, budget, FEATURES, WATCHED) == tuple(row for rows in alone for row in rows)
+    assert judge_many({}, Budget(jsd=0), FEATURES) == ()
+    allowed = {
+        row.name: row.limit for row in judge("even", groups["even"], Budget(jsd=0, correlation=0), FEATURES)
+    }
+    assert allowed["correlation"] == 1e-6
