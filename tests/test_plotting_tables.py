@@ -68,12 +68,12 @@ def test_limits_are_a_table_for_each_direction():
 
 def test_broken_limits_are_red():
     """The number of broken limits is written, and their cells have another colour."""
-    result = result_of(settings=with_budget(jsd=0.0, correlation=0.0, watch=5.0))
+    result = result_of(settings=with_budget(jsd=0.0, correlation=0.0, watch=0.0))
     figure = limits_plot(result)
     assert f"{len(result.verdict.broken)} limit(s) broken" in texts(figure)
     image = figure.axes[0].images[0].get_array()
     assert {tuple(cell) for row in image for cell in row} == {(0.74, 0.12, 0.0, 1.0)}
-    assert "> 0\ncorrelation" in figure.axes[0].texts[0].get_text()
+    assert "> 0\ntotal" in figure.axes[0].texts[0].get_text()
     assert "limits broken" in texts(overview_plot(result))
 
 

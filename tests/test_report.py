@@ -76,11 +76,11 @@ def test_a_kept_verdict_says_so():
 
 def test_a_broken_limit_is_named():
     """The title counts broken limits, their rows say broken, and a share of a limit of 0 is infinite."""
-    result = result_of(settings=with_budget(jsd=0.1, correlation=0.0, watch=5.0))
+    result = result_of(settings=with_budget(jsd=0.1, correlation=0.5, watch=0.0))
     text = printed(verdict_table(result))
     assert f"{len(result.verdict.broken)} limit(s) broken" in text
     row = next(line for line in text.splitlines() if "W1/signal/conservUp" in line)
-    assert "correlation" in row
+    assert "watched" in row
     assert "∞" in row
     assert "broken" in row
 
