@@ -19,6 +19,8 @@ from coffea_conserv.attacks.transport import Transport
 FEW = 10
 EVENTS = (10_000, 100_000, 1_000_000)
 FEATURES = (2, 5, 10, 20, 50, 100)
+GROUPS = (100, 1000, 4000, 10_000)
+SIZE = 50
 
 _CHILD = """
 import json, re, sys
@@ -41,12 +43,13 @@ print(json.dumps([peak() - before, x.nbytes]))
 """
 
 
-def seconds_of(events: int, features: int, rms: float, repeats: int = 3) -> float:
+def seconds_of(events: int, features: int, rms: float, repeats: int = 3, groups=None) -> float:
     """Median time of an attack of few steps, which is about the time that is spent outside of steps too."""
     x, model, declared = sample(events, features)
+    options = {"budget": Budget(rms=rms), "solver": Transport(steps=FEW), "groups": groups, "seed": 1}
 
     def call():
-        return attack(x, model, declared, budget=Budget(rms=rms), solver=Transport(steps=FEW), seed=1)
+        return attack(x, model, declared, **options)
 
     call()
     return timed(call, repeats)[1]
@@ -68,7 +71,8 @@ def test_events(benchmark, row, rms):
     benchmark.pedantic(measure, rounds=1)
     table = f"time [s] of {FEW} steps, 20 features"
     times = {f"N = {n:,}": f"{t:.2f}" for n, t in zip(EVENTS, found, strict=True)}
-    row(table, rms=rms, **times, exponent=f"{exponent(EVENTS, found):.2f}")
+    upper = exponent(EVENTS[-2:], found[-2:])
+    row(table, rms=rms, **times, exponent=f"{exponent(EVENTS, found):.2f}", upper=f"{upper:.2f}")
 
 
 @pytest.mark.parametrize("rms", [0.0, 0.05])
@@ -85,6 +89,23 @@ def test_features(benchmark, row, rms):
         exponent=f"{exponent(FEATURES, found):.2f}",
         largest=f"{max(last):.2f}",
     )
+
+
+def test_groups(benchmark, row):
+    """Time as groups of one size grow in number, 5 features, in units of one group of all events."""
+    found: list[tuple[float, float]] = []
+
+    def measure():
+        for count in GROUPS:
+            mixed = np.random.default_rng(0).permutation(np.arange(SIZE * count) % count)
+            found.append((seconds_of(SIZE * count, 5, 0.05, 1, mixed), seconds_of(SIZE * count, 5, 0.05, 1)))
+
+    benchmark.pedantic(measure, rounds=1)
+    times = {
+        f"{count:,} groups": f"{many:.2f} s, x {many / one:.1f}"
+        for count, (many, one) in zip(GROUPS, found, strict=True)
+    }
+    row(f"time of {FEW} steps in many groups, 5 features", events=f"{SIZE} each", **times)
 
 
 @pytest.mark.parametrize("rms", [0.0, 0.05])
