@@ -46,10 +46,10 @@ print(json.dumps([peak() - before, x.nbytes]))
 def seconds_of(events: int, features: int, rms: float, repeats: int = 3, groups=None) -> float:
     """Median time of an attack of few steps, which is about the time that is spent outside of steps too."""
     x, model, declared = sample(events, features)
-    options = {"budget": Budget(rms=rms), "solver": Transport(steps=FEW), "groups": groups, "seed": 1}
+    budget, solver = Budget(rms=rms), Transport(steps=FEW)
 
     def call():
-        return attack(x, model, declared, **options)
+        return attack(x, model, declared, budget=budget, solver=solver, groups=groups, seed=1)
 
     call()
     return timed(call, repeats)[1]

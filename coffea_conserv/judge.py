@@ -69,15 +69,12 @@ class _Groups:
     @classmethod
     def of(cls, each: Sequence[Contents]) -> _Groups:
         """Put groups side by side."""
-        names = each[0].histograms
+        pairs = {name: [contents.histograms[name] for contents in each] for name in each[0].histograms}
         return cls(
             each,
             {
-                name: (
-                    np.stack([contents.histograms[name][0] for contents in each]),
-                    np.stack([contents.histograms[name][1] for contents in each]),
-                )
-                for name in names
+                name: (np.stack([p for p, _ in pair]), np.stack([q for _, q in pair]))
+                for name, pair in pairs.items()
             },
             np.array([effective_events(contents.sum_w, contents.sum_w2) for contents in each]),
             np.array([contents.equal_weights for contents in each]),

@@ -341,7 +341,7 @@ def correlation_shift(nominal: Floats, attacked: Floats) -> float:
 
 def correlation_shifts(nominal: Floats, attacked: Floats) -> Floats:
     """:func:`correlation_shift` of many pairs of matrices, shape (…)."""
-    size, change = (np.sqrt((matrix**2).sum(axis=(-2, -1))) for matrix in (nominal, attacked - nominal))
+    size, change = (np.linalg.norm(matrix, axis=(-2, -1)) for matrix in (nominal, attacked - nominal))
     value = np.divide(change, size, out=np.zeros_like(size), where=size > 0)
     return np.where(value >= _NO_CHANGE, value, 0.0)
 

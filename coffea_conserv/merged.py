@@ -54,16 +54,14 @@ def judge_merged(
     """Judge all groups, in every region and direction where they have events, and say what each can tell."""
     judged: dict[str, Contents] = {}
     negative: list[NegativeBins] = []
-    known: dict[str, Statistics] = {}
+    known: dict[str, Contents] = {}
     for (_, name, datasets), where in _filled(sums, groups, regions):
         contents, group = _contents(sums, settings, datasets, where), "/".join((name, *where))
         judged[group] = contents
         negative.extend(negative_bins(group, contents))
-        sample = f"{name}/{where[0]}"
-        if sample not in known:
-            known[sample] = statistics_of(sample, contents, settings.budget, settings.features)
+        known.setdefault(f"{name}/{where[0]}", contents)
     limits = judge_many(judged, settings.budget, settings.features, settings.watched)
-    return Verdict(limits, tuple(negative)), tuple(known.values())
+    return Verdict(limits, tuple(negative)), statistics_of(known, settings.budget, settings.features)
 
 
 def shift_rows(

@@ -14,7 +14,7 @@ from coffea_conserv.floors import Floors
 from coffea_conserv.measures import correlation, effective_events, varying
 from coffea_conserv.verdict import Contents
 
-__all__ = ("Degenerate", "Statistics", "degenerate", "statistics_of", "statistics_of_many")
+__all__ = ("Degenerate", "Statistics", "degenerate", "statistics_of")
 
 Floats = NDArray[np.float64]
 
@@ -79,25 +79,18 @@ class Statistics:
     degenerate: tuple[Degenerate, ...]
 
 
-def statistics_of(group: str, contents: Contents, budget: Budget, features: Sequence[Feature]) -> Statistics:
-    """Say what the nominal sample of one group can tell.
+def statistics_of(
+    groups: Mapping[str, Contents], budget: Budget, features: Sequence[Feature]
+) -> tuple[Statistics, ...]:
+    """Say what the nominal sample of each group can tell.
 
     Parameters
     ----------
-    group
-        Its name.
-    contents
-        Histograms and sums, of which the nominal ones count.
+    groups
+        Name → histograms and sums, of which the nominal ones count.
     budget, features
         What is limited.
     """
-    return statistics_of_many({group: contents}, budget, features)[0]
-
-
-def statistics_of_many(
-    groups: Mapping[str, Contents], budget: Budget, features: Sequence[Feature]
-) -> tuple[Statistics, ...]:
-    """:func:`statistics_of` of many groups, from their names and contents."""
     if not groups:
         return ()
     each, names = list(groups.values()), [feature.name for feature in features]

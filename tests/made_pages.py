@@ -68,7 +68,7 @@ def importable(folder):
 
 
 def expected(folder):
-    """Give the verdict of one chunk after the other in this process, as ``verdict.json`` has it."""
+    """Write ``expected.json``: the verdict of one chunk after the other in this process."""
     import my_analysis  # noqa: PLC0415 -- a file of the folder
 
     fileset = json.loads((folder / "fileset.json").read_text())
@@ -77,12 +77,12 @@ def expected(folder):
     chunks = list(runner.preprocess(fileset, treename="Events"))
     out = runner(chunks, my_analysis.MyAnalysis(conserv), treename="Events")
     conserv.result(out["conserv"], asked=chunks).to_json(folder / "expected.json")
-    return json.loads((folder / "expected.json").read_text())
 
 
-def same(found, path):
-    """Whether a verdict is the one of a file, numbers to rounding."""
-    return found == approximately(json.loads(path.read_text()))
+def same(folder):
+    """Whether ``verdict.json`` of a folder is what was expected, numbers to rounding."""
+    found, wanted = (json.loads((folder / f"{name}.json").read_text()) for name in ("verdict", "expected"))
+    return found == approximately(wanted)
 
 
 def approximately(value):

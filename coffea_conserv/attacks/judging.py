@@ -15,7 +15,7 @@ from coffea_conserv.attacks.signs import lacking, score_bins
 from coffea_conserv.features import Feature, Watched, flow_index, present, scale
 from coffea_conserv.judge import judge_many
 from coffea_conserv.measures import pair_sums
-from coffea_conserv.samples import Statistics, statistics_of_many
+from coffea_conserv.samples import Statistics, statistics_of
 from coffea_conserv.shifts import Shift, grouped_sums, make_shifts
 from coffea_conserv.verdict import Contents, Limit
 
@@ -133,7 +133,7 @@ def _columns(batch: Batch, task: Task, x: NDArray[np.float32]) -> list[Column]:
 def measure_statistics(batch: Batch, task: Task) -> tuple[Statistics, ...]:
     """Say what the nominal sample of every group can tell."""
     contents = _contents(task.features, _Grouped.of(batch), [list(batch.x.T)])
-    return statistics_of_many(contents, task.budget, task.features)
+    return statistics_of(contents, task.budget, task.features)
 
 
 def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:
