@@ -88,6 +88,19 @@ def test_two_events_stay(recwarn):
     assert not recwarn.list
 
 
+def test_groups_may_have_any_number():
+    """Of a billion groups only those count that have events, with weights of both signs too."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(600, 3)).astype(np.float32), rng.choice([1.0, 1.0, 1.0, -1.0], 600)
+    small = rng.integers(-1, 3, 600)
+    large = np.where(small < 0, -1, small * 2_000_000_000 + 7)
+    options = {"weights": weight, "budget": Budget(rms=0.1, correlation=0.2), "solver": SOLVERS["transport"]}
+    one, two = (attack(x, Slope(), FEATURES, groups=groups, **options) for groups in (small, large))
+    np.testing.assert_array_equal(one.x, two.x)
+    assert (one.x != x).any()
+    assert {limit.group for limit in two.verdict.limits} == {"7", "2000000007", "4000000007"}
+
+
 def test_a_million_duplicates_of_a_value():
     """A spike of equal values beside a few others: nothing is lost, no limit breaks, others still move."""
     rng = np.random.default_rng(0)

@@ -99,14 +99,6 @@ def test_groups_for_which_nothing_better_is_found_are_named():
     np.testing.assert_array_equal(result.x, x)
 
 
-def test_the_bound_needs_two_features():
-    """Of more features nobody knows it."""
-    with pytest.raises(
-        InputError, match=r"models of two features only, got 2 features and x of shape \(5, 3\)"
-    ):
-        fooling_bound(np.zeros((5, 3)), stripe, PAIR)
-
-
 def test_a_result_is_what_its_sample_says():
     """Scores, fooled events and ratio follow from the returned matrix, weighted, in groups only."""
     batch = made_batch(1500, weights="two")

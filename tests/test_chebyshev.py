@@ -117,8 +117,8 @@ def test_what_is_not_linear_is_told():
         ),
         ({"model": lambda x: x[:, 0] * torch.nan}, InputError, "one finite logit for each of the 9 events"),
         ({"model": lambda x: x}, InputError, "one finite logit for each of the 9 events"),
-        ({"correlation": -1.0}, ConfigurationError, r"correlation=-1.0 must be ≥ 0"),
-        ({"working_point": 1.0}, ConfigurationError, r"working_point=1.0 between 0 and 1"),
+        ({"correlation": -1.0}, ConfigurationError, r"correlation=-1.0 must be a number ≥ 0"),
+        ({"working_point": 1.0}, ConfigurationError, r"working_point=1.0 must be between 0 and 1"),
         ({"direction": "up"}, ConfigurationError, "direction"),
     ],
 )

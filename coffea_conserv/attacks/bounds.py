@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from coffea_conserv.errors import InputError
+from coffea_conserv.attacks.options import DIRECTIONS, check_choice
+from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature
 from coffea_conserv.points import logit_of
 
-__all__ = ("FoolingBound", "fooling_bound", "logits_of")
+__all__ = ("FoolingBound", "check_least", "checked_sample", "fooling_bound", "logits_of")
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +27,9 @@ _POINTS = 5
 
 _ROWS = 100_000
 """Events that the model is given at a time."""
+
+_ROUNDING = 1e-4
+"""Difference of single-precision logits, evaluated in parts or at once, that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -86,35 +91,82 @@ def fooling_bound(
     Raises
     ------
     InputError
-        If there are not two features.
+        If there are not two features, a value or a logit is not finite, or events are across the working
+        point already.
+    ConfigurationError
+        If a limit, the working point or the number of cells is out of range, or the direction unknown.
 
     Examples
     --------
     >>> import hist, numpy as np
     >>> x = np.random.default_rng(0).normal(size=(5000, 2))
+    >>> x = x[abs(x[:, 0] - x[:, 1]) > 0.5]
     >>> features = [Feature(name, hist.axis.Regular(30, -3, 3)) for name in "xy"]
     >>> bound = fooling_bound(x, lambda x: 0.5 - (x[:, 0] - x[:, 1]).abs(), features, cells=60)
     >>> bool(0.8 < bound.inner < bound.outer <= 1.0)
     True
     """
-    sample = np.asarray(x, dtype=np.float64)
-    if sample.ndim != 2 or sample.shape[1] != 2 or len(features) != 2:
+    for name, value in {"band": band, "correlation": correlation}.items():
+        check_least(name, value, 0.0)
+    check_least("cells", cells, 1)
+    sample = checked_sample(x, working_point, direction)
+    if sample.shape[1] != 2 or len(features) != 2 or len(sample) < 2:
         msg = (
             f"the bound is known for models of two features only, got {len(features)} features and x of "
             f"shape {sample.shape}"
         )
         raise InputError(msg)
+    sign, offset = 1.0 if direction == "signal" else -1.0, logit_of(working_point)
+    _check_short(sign * (logits_of(model, sample.astype(np.float32)) - offset), working_point)
     slices = [_Slices.make(column, f.axis.edges, cells) for column, f in zip(sample.T, features, strict=True)]
-    some, whole = _across(model, slices, logit_of(working_point), 1.0 if direction == "signal" else -1.0)
+    some, whole = _across(model, slices, offset, sign)
     limit = _correlation(sample, slices, correlation)
     return FoolingBound(*(_solve(gain, slices, limit, band) for gain in (whole, some)))
 
 
+def check_least(name: str, value: Any, least: float) -> None:
+    """Raise unless a number is finite and not too small."""
+    if not (isinstance(value, Real) and least <= float(value) < np.inf):
+        msg = f"{name}={value!r} must be a number ≥ {least:g}"
+        raise ConfigurationError(msg)
+
+
+def checked_sample(x: ArrayLike, working_point: float, direction: str) -> Floats:
+    """Events in double precision, shape (events, features), where these and what else is asked make sense."""
+    if not (isinstance(working_point, Real) and 0 < float(working_point) < 1):
+        msg = f"working_point={working_point!r} must be between 0 and 1"
+        raise ConfigurationError(msg)
+    check_choice("direction", direction, DIRECTIONS)
+    try:
+        sample = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"x must hold finite numbers, shape (events, features), got {x!r:.80}"
+        raise InputError(msg) from error
+    if sample.ndim != 2 or not np.isfinite(sample).all():
+        msg = f"x must hold finite numbers, shape (events, features), got shape {sample.shape}"
+        raise InputError(msg)
+    return sample
+
+
+def _check_short(ahead: Floats, working_point: float) -> None:
+    """Raise if events are across the working point, other than by rounding."""
+    across = int((ahead > _ROUNDING * np.maximum(1.0, np.abs(ahead).max(initial=0.0))).sum())
+    if across:
+        msg = (
+            f"{across} of {len(ahead)} events are across working_point={working_point:g} already; leave them "
+            "out: the bound is for those that are to cross it"
+        )
+        raise InputError(msg)
+
+
 def logits_of(model: Callable[[torch.Tensor], torch.Tensor], x: NDArray[np.float32]) -> Floats:
-    """Logits of a plain function of a tensor, part by part, shape (events,)."""
+    """Logits of a plain function of a tensor, part by part, shape (events,); each has to be finite."""
     with torch.no_grad():
         parts = torch.split(torch.from_numpy(x), _ROWS)
         logit: Floats = torch.cat([model(part).reshape(-1) for part in parts]).double().numpy()
+    if len(logit) != len(x) or not np.isfinite(logit).all():
+        msg = f"the model must give one finite logit for each of the {len(x)} events, got {logit.shape}"
+        raise InputError(msg)
     return logit
 
 
@@ -173,7 +225,10 @@ def _across(
 def _correlation(sample: Floats, slices: list[_Slices], correlation: float) -> tuple[Floats, float]:
     """Row of the change of Pearson's r to first order, also where variances change, and its largest value."""
     first, second = slices
-    z = (sample - sample.mean(0)) / sample.std(0)
+    spread = sample.std(0)
+    if not (spread > 0).all():  # a constant has correlation 0 by definition, whatever else moves
+        return np.zeros(len(first.share) * len(second.share)), 0.0
+    z = (sample - sample.mean(0)) / spread
     r = float(np.mean(z[:, 0] * z[:, 1]))
     row = np.outer(first.mean, second.mean) - r / 2 * np.add.outer(first.square, second.square)
     return np.asarray(row.reshape(-1)), correlation * float(np.sqrt(1 + r * r))

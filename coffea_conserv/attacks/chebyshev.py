@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.bounds import logits_of
-from coffea_conserv.attacks.options import DIRECTIONS, check_choice
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.attacks.bounds import check_least, checked_sample, logits_of
+from coffea_conserv.errors import InputError
 from coffea_conserv.points import logit_of
 
 __all__ = ("LinearBound", "cantelli", "linear_bound")
@@ -103,19 +102,12 @@ def linear_bound(
     >>> print(f"{bound.share:.2f} at R² = {bound.r2:.2f}")
     0.26 at R² = 1.00
     """
-    try:
-        sample = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        msg = f"x must hold finite numbers, shape (events, features), got {x!r:.80}"
-        raise InputError(msg) from error
-    if not (correlation >= 0 and 0 < working_point < 1):
-        msg = f"correlation={correlation} must be ≥ 0 and working_point={working_point} between 0 and 1"
-        raise ConfigurationError(msg)
-    check_choice("direction", direction, DIRECTIONS)
-    if sample.ndim != 2 or len(sample) <= sample.shape[1] or not np.isfinite(sample).all():
-        msg = f"x must hold finite numbers of more events than features, got shape {sample.shape}"
+    check_least("correlation", correlation, 0.0)
+    sample = checked_sample(x, working_point, direction)
+    if len(sample) <= sample.shape[1]:
+        msg = f"x must hold more events than features, got shape {sample.shape}"
         raise InputError(msg)
-    logit = _logits(sample, model)
+    logit = logits_of(model, sample.astype(np.float32))
     spread = sample.std(0)
     z = np.where(spread > 0, sample - sample.mean(0), 0.0) / np.where(spread > 0, spread, 1.0)
     slope = np.linalg.lstsq(z, logit - logit.mean(), rcond=None)[0]
@@ -131,11 +123,3 @@ def linear_bound(
     distance = gap / deviation if deviation > 0 else nowhere
     variance = float(logit.var())
     return LinearBound(cantelli(distance), explained / variance if variance > 0 else 1.0, float(distance))
-
-
-def _logits(sample: Floats, model: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
-    logit = logits_of(model, sample.astype(np.float32))
-    if len(logit) != len(sample) or not np.isfinite(logit).all():
-        msg = f"the model must give one finite logit for each of the {len(sample)} events, got {logit.shape}"
-        raise InputError(msg)
-    return logit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,7 @@ def propose(
     move
         Gets the problem of the groups that can be attacked, and returns the features of its events.
     """
+    batch = _numbered(batch)
     movable = movable_events(batch, task)
     group = _usable_groups(batch, movable)
     attacked = group >= 0
@@ -121,6 +122,13 @@ def propose(
     if still.any():
         logger.info("%d events stay nominal: nothing better was found within the limits", still.sum())
     return Outcome(x, (batch.group >= 0) & ~attacked | still)
+
+
+def _numbered(batch: Batch) -> Batch:
+    """Events with groups numbered from 0 on: the number of a user is a name, and may be a large one."""
+    names, number = np.unique(batch.group, return_inverse=True)
+    first = int((names < 0).any())
+    return replace(batch, group=number.reshape(-1).astype(np.int64) - first)
 
 
 def _in_motion(group: NDArray[np.int64], changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
