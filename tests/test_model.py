@@ -274,7 +274,9 @@ def test_threads_that_overlap_restore_the_number_of_the_first():
             assert runs[1].result() == 2
             leave.set()
             assert runs[0].result() == 2
-        with one_thread(), one_thread():
+        with one_thread():
+            with one_thread():
+                assert torch.get_num_threads() == 1
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
         with pytest.raises(ZeroDivisionError), one_thread():

@@ -196,24 +196,36 @@ def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) ->
         logger.warning("%s has no finite gradient for %d of %d events", where, count, len(x))
 
 
-class _Threads:
-    """Number of torch threads while some parts of the program want one: theirs nest and overlap."""
+class _Threads(threading.local):
+    """Number of torch threads while some parts of the program want one: theirs nest and overlap.
+
+    torch keeps a number for each thread of Python; a new thread begins with the one that was set last, which
+    may be the 1 of another thread that is inside. So ``before`` is common to all threads, ``depth`` is not.
+    """
+
+    lock = threading.Lock()
+    inside = before = 0
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = self.before = 0
+        self.depth = 0
 
     def enter(self) -> None:
+        self.depth += 1
+        if self.depth > 1:
+            return
         with self.lock:
-            if not self.inside:
-                self.before = torch.get_num_threads()
-            self.inside += 1
+            if not _Threads.inside:
+                _Threads.before = torch.get_num_threads()
+            _Threads.inside += 1
             torch.set_num_threads(1)
 
     def leave(self) -> None:
+        self.depth -= 1
+        if self.depth:
+            return
         with self.lock:
-            self.inside -= 1
-            torch.set_num_threads(self.before)
+            _Threads.inside -= 1
+            torch.set_num_threads(_Threads.before)
 
 
 _threads = _Threads()
