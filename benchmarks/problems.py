@@ -105,14 +105,14 @@ def stripe(events: int = 60_000) -> Problem:
 
 
 @functools.cache
-def shifted(events: int = 20_000) -> Problem:
-    """Ten dimensions, two classes with a common random covariance, three features exponentiated."""
+def shifted(events: int = 20_000, *, exponentials: int = 3) -> Problem:
+    """Ten dimensions, two classes with a common random covariance, the first features exponentiated."""
     rng = np.random.default_rng(0)
     root = rng.normal(size=(10, 10)) / np.sqrt(10) + 0.5 * np.eye(10)
     shift = 0.18 * rng.normal(size=10)
     x = rng.normal(size=(2 * events, 10)) @ root.T
     x[:events] += shift
-    x[:, :3] = np.exp(x[:, :3])
+    x[:, :exponentials] = np.exp(x[:, :exponentials])
     y = np.repeat([True, False], events)
     x = x.astype(np.float32)
     model = train(x[::2], y[::2], (64, 32), 10)

@@ -31,6 +31,7 @@ __all__ = (
     "coverage_table",
     "fooling_table",
     "print_report",
+    "share_text",
     "statistics_table",
     "to_dict",
     "verdict_table",
@@ -72,13 +73,22 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for limit in verdict.limits if all_limits else worst_limits(result):
-        cells = (f"{limit.value:.4g}", f"{limit.limit:.4g}", _share(limit.used), _kept(kept=limit.passed))
+        cells = (f"{limit.value:.4g}", f"{limit.limit:.4g}", share_text(limit.used), _kept(kept=limit.passed))
         table.add_row(escape(limit.group), escape(limit.name), limit.measure, *cells)
     return table
 
 
-def _share(used: float) -> str:
-    return f"{used:.0%}" if math.isfinite(used) else "∞"
+def share_text(used: float) -> str:
+    """Write the used share of a limit: as a percentage, or as a multiple where the limit is tiny.
+
+    Examples
+    --------
+    >>> share_text(0.5), share_text(24737.4), share_text(math.inf)
+    ('50%', '24,737 ×', '∞')
+    """
+    if not math.isfinite(used):
+        return "∞"
+    return f"{used:.0%}" if used < 100 else f"{used:,.0f} ×"
 
 
 def _kept(*, kept: bool) -> str:
@@ -102,7 +112,7 @@ def comparison_table(rows: Sequence[Compared]) -> Table:
         cells = ("–",) * 4
         if worst is not None:
             where = escape(f"{worst.name} ({worst.group})")
-            cells = (where, f"{worst.value:.4g}", f"{worst.limit:.4g}", _share(worst.used))
+            cells = (where, f"{worst.value:.4g}", f"{worst.limit:.4g}", share_text(worst.used))
         state = escape(f"left out: {row.note}") if row.note else _kept(kept=row.kept)
         table.add_row(escape(row.name), _percent(row.fooling_ratio), shift, *cells, state)
     return table
@@ -144,7 +154,7 @@ def statistics_table(result: Result) -> Table:
     table.add_column("limits below", overflow="fold")
     for row in result.statistics:
         sizes = (f"{row.events:,.0f}", f"{row.effective_events:,.0f}", f"{row.negative_share:.1%}")
-        floors = (_share(row.rms), f"{row.jsd:.3f}", f"{row.ks:.3f}", f"{row.correlation:.3f}")
+        floors = (share_text(row.rms), f"{row.jsd:.3f}", f"{row.ks:.3f}", f"{row.correlation:.3f}")
         table.add_row(escape(row.group), *sizes, *floors, ", ".join(row.below))
     return table
 

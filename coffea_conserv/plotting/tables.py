@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
-from coffea_conserv.report import worst_limits
+from coffea_conserv.report import share_text, worst_limits
 from coffea_conserv.templates import LABEL
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def limit_cells(result: Result) -> Cells:
     cells = {}
     for limit in worst_limits(result):
         share = limit.used
-        used = f"{share:.0%}" if math.isfinite(share) else f"{limit.value:.2g} > 0"
+        used = share_text(share) if math.isfinite(share) else f"{limit.value:.2g} > 0"
         name = limit.name.removeprefix("marginal ").removeprefix("watched ")
         text = f"{used}\n{name}" if share > 0 else used
         cells[_split(result, limit.group)] = (min(share, 1.0) if limit.passed else 2.0, text)
