@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 ROWS: dict[str, list[dict[str, object]]] = defaultdict(list)
+
+
+def pytest_addoption(parser):
+    """``--pictures docs`` draws the pictures of the documentation anew."""
+    parser.addoption("--pictures", type=Path, help="folder for pictures; a temporary one if not given")
+
+
+@pytest.fixture
+def pictures(request, tmp_path):
+    """Where pictures go."""
+    return request.config.getoption("pictures") or tmp_path
 
 
 @pytest.fixture(autouse=True)

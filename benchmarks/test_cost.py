@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
+from pathlib import Path
+
 import hist
 import numpy as np
 import pytest
@@ -13,6 +17,17 @@ from coffea_conserv import Budget, Feature, attack
 from coffea_conserv.attacks.transport import Transport
 
 STEPS = 60
+
+PARTS = {
+    "model": [("network", "_logit")],
+    "candidates": [("transport", "_evaluate")],
+    "pairs": [("pairing", "random"), ("pairing", "near")],
+    "changes": [("transport", "_offers"), ("transport", "_write")],
+    "prices": [("transport", "_round"), ("transport", "_at")],
+    "set-up": [("setup", "make_problem"), ("api", "prepare")],
+    "judge": [("judging", name) for name in ("judge_groups", "measure_shifts", "measure_statistics")],
+}
+"""What an attack spends its time on, by functions that do not call each other (but for the model)."""
 
 
 def sample(events: int, features: int):
@@ -53,6 +68,21 @@ def test_growth(benchmark, row, events, features, rms):
         units=f"{units:.0f}",
         per_step=f"{units / STEPS:.2f}",
     )
+
+
+@pytest.mark.parametrize("rms", [0.0, 0.05])
+def test_where(benchmark, row, rms):
+    """Where the time of a whole attack goes, in units; the profiler adds a few per cent."""
+    x, model, declared = sample(100_000, 20)
+    profile = cProfile.Profile()
+    options = {"budget": Budget(rms=rms), "solver": Transport(steps=STEPS), "seed": 1}
+    benchmark.pedantic(lambda: profile.runcall(attack, x, model, declared, **options), rounds=1)
+    stats, one = pstats.Stats(profile), unit(model, x)
+    spent = {(Path(file).stem, name): entry[3] for (file, _, name), entry in stats.stats.items()}
+    units = {part: sum(spent[place] for place in places) / one for part, places in PARTS.items()}
+    units["candidates"] -= units["model"]
+    units |= {"rest": stats.total_tt / one - sum(units.values()), "all": stats.total_tt / one}
+    row(f"units of {STEPS} steps", rms=rms, **{part: f"{value:.1f}" for part, value in units.items()})
 
 
 @pytest.mark.parametrize("groups", [1, 10, 100, 1000])

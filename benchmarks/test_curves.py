@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from problems import data_folder, donut, htautau
 
@@ -11,7 +9,6 @@ from coffea_conserv import Budget, fooling_curve
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.plotting import curve_plot
 
-PICTURES = Path(__file__).parents[1] / "docs"
 MARGINALS = (0.0, 0.01, 0.02, 0.05, 0.1)
 CORRELATIONS = (0.002, 0.006, 0.02, 0.05, 0.1)
 FAMILIES = {
@@ -37,7 +34,7 @@ def problems():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_curve(benchmark, row, family):
+def test_curve(benchmark, row, family, pictures):
     """All limits of one family, on every sample."""
     title, limits, budgets = FAMILIES[family]
     curves = {}
@@ -66,4 +63,4 @@ def test_curve(benchmark, row, family):
         )
     if len(curves) == 2:
         figure = curve_plot(curves, limits, title, log=family == "correlations")
-        figure.savefig(PICTURES / f"fooling_{family}.png", dpi=90)
+        figure.savefig(pictures / f"fooling_{family}.png", dpi=90)

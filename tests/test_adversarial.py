@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hist
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,13 +102,17 @@ def test_groups_may_have_any_number():
     assert {limit.group for limit in two.verdict.limits} == {"7", "2000000007", "4000000007"}
 
 
-def test_a_million_duplicates_of_a_value():
+@pytest.mark.parametrize("rms", [0.0, 0.05])
+def test_a_million_duplicates_of_a_value(rms):
     """A spike of equal values beside a few others: nothing is lost, no limit breaks, others still move."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1_002_000, 2)).astype(np.float32)
     x[:1_000_000, 0] = 0.25
-    options = {"budget": Budget(rms=0.0, correlation=0.05), "solver": Transport(steps=1)}
+    options = {"budget": Budget(rms=rms, correlation=0.05), "solver": Transport(steps=2)}
     result = attack(x, Product(), FEATURES[:2], **options)
     assert result.verdict.passed
-    np.testing.assert_array_equal(np.sort(result.x, axis=0), np.sort(x, axis=0))
+    assert np.isin(result.x, x).all()
+    if rms == 0:
+        np.testing.assert_array_equal(np.sort(result.x, axis=0), np.sort(x, axis=0))
     assert (result.x[:, 0] != x[:, 0]).any()
+    assert result.fooling_ratio > 0
