@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coffea_conserv.bands import Band as Band
     from coffea_conserv.budget import Budget as Budget
     from coffea_conserv.budget import Chi2 as Chi2
+    from coffea_conserv.envelopes import envelope as envelope
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
     from coffea_conserv.errors import ConservError as ConservError
     from coffea_conserv.errors import InputError as InputError
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
     from coffea_conserv.sums import Sums as Sums
+    from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
+    from coffea_conserv.templates import Templates as Templates
+    from coffea_conserv.treatment import Treatment as Treatment
     from coffea_conserv.verdict import Verdict as Verdict
     from coffea_conserv.wrapper.processor import ConservProcessor as ConservProcessor
 
@@ -57,10 +61,14 @@ _HOME = {
     "Model": "coffea_conserv.attacks.model",
     "Names": "coffea_conserv.names",
     "Result": "coffea_conserv.result",
+    "RobustnessSystematic": "coffea_conserv.systematic",
     "Sums": "coffea_conserv.sums",
+    "Templates": "coffea_conserv.templates",
+    "Treatment": "coffea_conserv.treatment",
     "Verdict": "coffea_conserv.verdict",
     "allowed": "coffea_conserv.projection",
     "attack": "coffea_conserv.attacks.api",
+    "envelope": "coffea_conserv.envelopes",
     "fooling_curve": "coffea_conserv.attacks.curve",
     "baselines": "coffea_conserv.attacks.baselines",
     "compare": "coffea_conserv.attacks.baselines",

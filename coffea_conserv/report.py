@@ -16,7 +16,8 @@ from rich.table import Table
 
 from coffea_conserv.chunks import median_chunk
 from coffea_conserv.features import Feature
-from coffea_conserv.templates import MEANING, replacing
+from coffea_conserv.files import replacing
+from coffea_conserv.systematic import MEANING
 from coffea_conserv.verdict import Limit
 
 if TYPE_CHECKING:

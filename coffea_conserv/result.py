@@ -35,7 +35,8 @@ from coffea_conserv.samples import Statistics
 from coffea_conserv.settings import Settings
 from coffea_conserv.shifts import Shift
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
-from coffea_conserv.templates import LABEL, Templates, make_templates
+from coffea_conserv.systematic import LABEL, RobustnessSystematic, bin_errors
+from coffea_conserv.templates import Templates, make_templates
 from coffea_conserv.verdict import Verdict
 
 __all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
@@ -241,14 +242,23 @@ class Result:
             Shape (bins,), on :attr:`paired_axis`.
         """
         axis = self.paired_axis
-        matrix = np.zeros((axis.extent, axis.extent))
+        error = bin_errors(self.paired_squares(process, region, variation))
+        first = int(axis.traits.underflow)
+        return error if flow else error[first : first + axis.size]
+
+    def paired_squares(self, process: str, region: str, variation: str) -> Floats:
+        """Sums of w² by nominal and by attacked bin of the score, on :attr:`paired_axis` with its flow.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (bins with flow, bins with flow); what is not on the diagonal changes its bin.
+        """
+        matrix = np.zeros((self.paired_axis.extent,) * 2)
         for factor, *key in self._terms(process, region, variation):
             pair = self.sums.paired.get((key[0], key[1], key[2]))
             matrix += 0.0 if pair is None else factor**2 * pair[1]
-        np.fill_diagonal(matrix, 0.0)
-        error: Floats = np.sqrt(matrix.sum(axis=0) + matrix.sum(axis=1))
-        first = int(axis.traits.underflow)
-        return error if flow else error[first : first + axis.size]
+        return matrix
 
     @property
     def paired_axis(self) -> Any:
@@ -258,6 +268,10 @@ class Result:
     def templates(self, quantity: str = "score", *, regions: Sequence[str] | None = None) -> Templates:
         """Make nominal, Up and Down templates of every process; see :class:`Templates`."""
         return make_templates(self, quantity, regions)
+
+    def systematic(self, process: str, region: str, quantity: str = "score") -> RobustnessSystematic:
+        """The systematic of a process in a region, as it was found; print it, or ask for its ``impact()``."""
+        return make_templates(self, quantity, [region]).systematic(process, region)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; see :func:`coffea_conserv.report.to_dict`."""

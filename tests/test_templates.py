@@ -17,9 +17,11 @@ from made_results import SAMPLES, result_of
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features import Feature
+from coffea_conserv.files import replacing
 from coffea_conserv.result import Settings, make_result
 from coffea_conserv.sums import VARIATIONS, Sums, fill_sums
-from coffea_conserv.templates import LABEL, Template, Templates, replacing
+from coffea_conserv.systematic import LABEL, Template
+from coffea_conserv.templates import Templates
 
 RESULT = result_of()
 TEMPLATES = RESULT.templates()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.sums import VARIATIONS
-from coffea_conserv.templates import LABEL
+from coffea_conserv.systematic import LABEL
 
 try:
     import matplotlib.style

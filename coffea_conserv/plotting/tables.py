@@ -12,7 +12,7 @@ from matplotlib import colormaps
 
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
 from coffea_conserv.report import share_text, worst_limits
-from coffea_conserv.templates import LABEL
+from coffea_conserv.systematic import LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
