@@ -197,17 +197,16 @@ def coverage_table(result: Result) -> Table:
 def warnings_table(warnings: Sequence[TemplateWarning]) -> Table:
     """Make a compact table of what was found in templates: regions with the same finding share a row."""
     table = Table(title="look at these templates before a fit", caption="bins count from 0")
-    for name in ("process", "found", "regions (bins)"):
+    for name in ("process", "found", "regions (bins)", "what to do"):
         table.add_column(name, overflow="fold")
-    rows: dict[tuple[str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for warning in warnings:
         bins = f" ({_ranges(warning.bins)})" if warning.bins else ""
-        rows.setdefault((warning.process, warning.text), []).append(warning.region + bins)
-    order = {process: place for place, (process, _) in enumerate(reversed(rows))}
-    for (process, text), places in sorted(rows.items(), key=lambda row: -order[row[0][0]]):
-        table.add_row(
-            escape(process) or "all", escape(text), escape(", ".join(filter(None, places)) or "all")
-        )
+        rows.setdefault((warning.process, warning.text, warning.remedy), []).append(warning.region + bins)
+    order = {process: place for place, (process, *_) in enumerate(reversed(rows))}
+    for (process, text, remedy), places in sorted(rows.items(), key=lambda row: -order[row[0][0]]):
+        where = ", ".join(filter(None, places)) or "all"
+        table.add_row(*map(escape, (process or "all", text, where, remedy)))
     return table
 
 
@@ -277,7 +276,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             "statistics": [asdict(row) for row in result.statistics],
             "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
             "events_per_chunk": median_chunk(result.sums, simulation),
-            "warnings": [asdict(warning) for warning in result.templates("score").warnings],
+            "warnings": [{**asdict(w), "remedy": w.remedy} for w in result.templates("score").warnings],
             "processes": result.processes,
             "estimates": [asdict(estimate) for estimate in result.estimates],
             "regions": result.regions,

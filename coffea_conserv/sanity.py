@@ -26,6 +26,23 @@ ONE_SIDED = 0.01
 YIELD = 0.1
 """Change of the yield above which it is worth a look."""
 
+REMEDIES = {
+    "empty": "leave the process out of this region",
+    "negative": "merge bins, or process more events; fit tools set such bins to 0 or refuse them",
+    "from nothing": "merge bins: a fit cannot scale an empty bin",
+    "above 100 %": "merge bins, or take a smaller scale; a fit extrapolates such changes badly",
+    "same side": "take sides='one' or 'mirror', or 'whole' templates of an envelope",
+    "same direction": "take part='shape', or sides='one'",
+    "no effect": "leave the nuisance out, or prune it",
+    "yield": "take part='shape' if the yield is constrained elsewhere",
+    "step": "take objective='score'",
+    "no background": "merge bins: a fit of a signal without background there is unstable",
+    "clipped": "take 'mirror ratio' or 'one', or merge bins",
+    "negative to zero": "merge bins, or process more events, if it is more than you would neglect",
+    "pruned": "nothing to do; take a smaller prune= to keep it",
+}
+"""Kind of a finding → what to do about it."""
+
 
 @dataclass(frozen=True)
 class TemplateWarning:
@@ -36,8 +53,7 @@ class TemplateWarning:
     process, region
         Where; both empty if it is about all of them.
     kind
-        ``empty``, ``negative``, ``from nothing``, ``above 100 %``, ``same side``, ``no effect``, ``yield`` or
-        ``step``.
+        One of :data:`REMEDIES`.
     text
         What was found.
     bins
@@ -49,6 +65,11 @@ class TemplateWarning:
     kind: str
     text: str
     bins: tuple[int, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return REMEDIES[self.kind]
 
 
 def check_objective(objective: str) -> tuple[TemplateWarning, ...]:
@@ -128,6 +149,9 @@ def _shape_checks(nominal: Floats, varied: Mapping[str, Floats]) -> Iterator[tup
     elif _same(*varied.values()):
         yield "no effect", f"{' is the same as '.join(varied)}"
     total = nominal.sum()
+    changes = [content.sum() / total - 1 if total > 0 else 0.0 for content in varied.values()]
+    if min(changes) > NO_EFFECT or max(changes) < -NO_EFFECT:
+        yield "same direction", f"Up and Down both {'raise' if changes[0] > 0 else 'lower'} the yield"
     for name, content in varied.items():
         if total > 0 and abs(content.sum() / total - 1) > YIELD:
             yield "yield", f"{name} changes the yield by {content.sum() / total - 1:+.0%}"

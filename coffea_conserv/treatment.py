@@ -22,6 +22,7 @@ __all__ = ("Treatment", "treat", "with_contents")
 
 Floats = NDArray[np.float64]
 
+NEGATIVE = ("keep", "zero")
 SIDES = ("both", "one", "mirror", "mirror ratio")
 PARTS = ("all", "shape", "norm")
 SOURCES = ("up", "down")
@@ -40,6 +41,9 @@ class Treatment:
     ----------
     merge
         Number of neighbouring bins that become one, or the edges of the new bins, all of them edges already.
+    negative
+        ``keep``, or ``zero``: bins with a negative sum of weights become 0 in nominal, Up and Down, which is
+        noted with their share of the content. Fit tools do so, or refuse them.
     smooth
         Whether Up/nominal and Down/nominal are smoothed by the algorithm 353QH twice (J. Friedman, 1974 CERN
         School of Computing, as cabinetry has it); yields stay.
@@ -75,6 +79,7 @@ class Treatment:
     """
 
     merge: int | Sequence[float] = 1
+    negative: str = "keep"
     smooth: bool = False
     sides: str = "both"
     source: str = "up"
@@ -84,7 +89,8 @@ class Treatment:
     prune: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in (("sides", SIDES), ("source", SOURCES), ("part", PARTS)):
+        choices = {"negative": NEGATIVE, "sides": SIDES, "source": SOURCES, "part": PARTS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 msg = f"{name}={getattr(self, name)!r} is none of {', '.join(map(repr, known))}"
                 raise ConfigurationError(msg)
@@ -131,6 +137,8 @@ def treat(
     """
     notes: list[TemplateWarning] = []
     made = [_merged(entry, treatment.merge) for entry in entries]
+    if treatment.negative == "zero":
+        made = [_not_negative(entry, notes) for entry in made]
     if treatment.smooth:
         made = _attacked(made, _smoothed)
     if treatment.sides != "both":
@@ -244,7 +252,26 @@ def _cells(matrix: Floats, kept: NDArray[np.int64]) -> Floats:
     return merged
 
 
-# --------------------------------------------------------------------------------- smoothing and sides
+# ------------------------------------------------------------------- negative bins, smoothing and sides
+
+
+def _not_negative(entry: Template, notes: list[TemplateWarning]) -> Template:
+    """Set negative bins to 0, with the variance that they had, and say how much that is."""
+    if entry.up is None:
+        return entry
+    made, bins, share = [], set[int](), 0.0
+    for histogram in (entry.nominal, entry.up, entry.down):
+        contents = _flow(histogram)
+        bins |= set(np.flatnonzero(contents[_inside(histogram)] < 0).tolist())
+        share = max(share, -float(contents[contents < 0].sum()) / max(float(np.abs(contents).sum()), 1e-300))
+        kept = histogram.copy()
+        kept.view(flow=True)["value"] = np.maximum(contents, 0.0)
+        made.append(kept)
+    if not share:
+        return entry
+    text = f"negative bins were set to 0, at most {100 * share:.2g} % of the content"
+    notes.append(TemplateWarning(entry.process, entry.region, "negative to zero", text, tuple(sorted(bins))))
+    return replace(entry, nominal=made[0], up=made[1], down=made[2], paired=None)
 
 
 def _smoothed(entry: Template) -> Template:

@@ -58,8 +58,8 @@ to the score is the systematic: [bold]the largest shift found within the limits[
 [bold]3 run[/]       coffea runs the analysis of processors/ with the attack in it.
   writes    <out>/output.coffea, run.json
   look      coffea.util.load("<out>/output.coffea")["cutflow"]
-[bold]4 judge[/]     Checks every limit on the merged output; makes the templates.
-  writes    <out>/verdict.json, templates.root
+[bold]4 judge[/]     Checks every limit on the merged output; makes the templates; fits.
+  writes    <out>/verdict.json, templates.root, fit/
   look      the printed tables; exit code 1 means that a limit is broken
 [bold]5 plot[/]      Draws score, features and correlations, nominal and attacked.
   writes    <out>/plots/
@@ -98,7 +98,8 @@ EPOCHS = 40
 CHUNKSIZE = 30_000
 LOOK = {
     "plots": "pictures; start with overview.png",
-    "templates.root": "nominal, conservUp, conservDown, for Combine or cabinetry",
+    "templates.root": "nominal, conservUp, conservDown of the score",
+    "fit": "for Combine, cabinetry, pyhf, correctionlib; impact.json: what it does to the signal strength",
     "verdict.json": "every limit: value and what is left; fooling ratios; coverage",
     "output.coffea": "what the processor returned: coffea.util.load(...)",
     "run.json": "input, settings, chunks and versions of the run",
@@ -290,15 +291,18 @@ def run_command(  # noqa: PLR0913 -- options of a command line
 
 @app.command("judge")
 def judge_command(*, out: Out = RESULTS) -> None:
-    """Check every limit on the merged output; make the templates.
+    """Check every limit on the merged output; make the templates; fit the signal strength.
 
     The attack keeps its limits in every chunk. Here they are checked once more on
     the sum of all chunks, in every dataset and region.
 
     [bold]Reads[/] <out>/output.coffea, run.json and the models.
-    [bold]Writes[/] <out>/verdict.json and templates.root.
+    [bold]Writes[/] <out>/verdict.json and templates.root; and in <out>/fit: datacard.txt with
+    combine.root (Combine), cabinetry.yml with cabinetry.root, workspace.json (pyhf),
+    weights.json (correctionlib) and impact.json. Four bins of the score become one
+    there. The fit is blind: it takes the sum of nominal templates for data.
 
-    [bold]Takes[/] a few seconds.
+    [bold]Takes[/] a few seconds, half of them for the fits.
 
     [bold]Look at it:[/] the printed tables: how much of its limits each group uses, how many
     events cross the working point, and the same for all backgrounds together. The exit

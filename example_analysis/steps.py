@@ -21,6 +21,7 @@ from coffea_conserv.report import print_report
 from coffea_conserv.verdict import Limit, Verdict
 from example_analysis import record
 from example_analysis.cluster import Where, executor
+from example_analysis.fits import write_fits
 from example_analysis.inputs import check_files, read_fileset
 from example_analysis.record import Attack, Fileset, Source
 from example_analysis.train import ANALYSES, Settings
@@ -237,7 +238,7 @@ def _save(path: Path, output: Any) -> None:
 
 
 def judge(out: Path, console: Console) -> Any:
-    """Judge the merged output, print the report, and write ``verdict.json`` and ``templates.root``.
+    """Judge the merged output, print the report, and write ``verdict.json``, ``templates.root`` and ``fit``.
 
     Parameters
     ----------
@@ -255,6 +256,7 @@ def judge(out: Path, console: Console) -> Any:
     print_report(result, console)
     result.to_json(out / "verdict.json")
     result.templates("score").to_root(out / "templates.root")
+    write_fits(result, record.read_run(out)["analysis"], out, console)
     return result
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from made_nano import write
+from made_results import result_of
 
 from coffea_conserv import Names
 
@@ -90,3 +92,20 @@ def test_the_table_of_names():
         for convention in re.findall(r"`(\w+)`", row[0]):
             names = Names.preset(convention)
             assert row[1:] == (f"{names.process}, {names.region}, {names.variation}", names.up)
+
+
+def test_the_page_on_templates(tmp_path, monkeypatch, capsys):
+    """Treatments, files for fit tools and the fit, on a small result."""
+    monkeypatch.chdir(tmp_path)
+    names = {"result": result_of()}
+    blocks = BLOCK.findall((DOCS / "templates.md").read_text())
+    assert len(blocks) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the fit tools are not ours
+        for block in blocks:
+            exec(block, names)  # noqa: S102 -- our own page
+    said = capsys.readouterr().out
+    assert "conserv_W in signal (score): largest shift found within the limits" in said
+    assert "without the systematic, which adds" in said
+    files = {path.name for path in (tmp_path / "fit").iterdir()}
+    assert files == {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "weights.json"}

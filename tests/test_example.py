@@ -240,6 +240,15 @@ def test_all_steps_leave_everything_that_the_help_announces(finished):
         names = file.keys(cycle=False, filter_classname="TH1*")
     for variation in ("", "_conservUp", "_conservDown"):
         assert any(name.endswith(f"ttbar{variation}") for name in names), names
+    files = {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "impact.json"}
+    assert {path.name for path in (out / "fit").iterdir()} == files | {"weights.json", "workspace.json"}
+    impact = json.loads((out / "fit" / "impact.json").read_text())
+    assert impact["error"] >= impact["error_without"] * 0.99
+    assert {row["name"] for row in impact["ranking"] if row["name"].startswith("conserv")} == {
+        "conserv_ttbar",
+        "conserv_WW",
+    }
+    assert "without the systematic, which adds" in done.stdout.replace("\n", " ")
 
 
 @pytest.mark.slow

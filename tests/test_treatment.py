@@ -110,6 +110,19 @@ def test_a_mirror_image_below_zero_is_cut_and_said():
     assert notes[0].bins == (1, 2)
 
 
+def test_negative_bins_become_zero_when_asked_and_are_counted():
+    """Contents below 0 are 0 in all three, variances stay, and the note gives the share."""
+    entry = template((8, -1, 1), (8, -2, 0), (9, 1, 0))
+    assert values(treated(entry)[0]) == values(entry)
+    made, (note,) = treated(entry, negative="zero")
+    assert values(made) == ([8, 0, 1], [8, 0, 0], [9, 1, 0])
+    assert made.nominal.variances().tolist() == [8, 1, 1]
+    assert (note.kind, note.bins) == ("negative to zero", (1,))
+    assert "at most 20 % of the content" in note.text
+    good, notes = treated(template(), negative="zero")
+    assert (values(good), notes) == (values(template()), ())
+
+
 @given(
     st.lists(st.tuples(st.floats(0.1, 50), st.floats(0.1, 50)), min_size=1, max_size=8),
     st.floats(0.1, 1),

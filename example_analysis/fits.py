@@ -1,0 +1,69 @@
+"""What goes into a fit: the signal of each analysis, and the files of the step ``judge``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from coffea_conserv import Treatment
+from coffea_conserv.exports import (
+    FitImpact,
+    Measurement,
+    fit_impact,
+    make_workspace,
+    write_cabinetry,
+    write_combine,
+    write_weights,
+)
+from example_analysis import record
+from processors import htautau, ttbar_ww
+
+if TYPE_CHECKING:
+    from coffea_conserv.result import Result
+
+__all__ = ("measurement", "write_fits")
+
+TREATMENT = Treatment(merge=4, negative="zero")
+"""Bins that hold enough events of every process for a fit; weights of both signs leave negative ones else."""
+SIGNALS = {"htautau": htautau.SIGNALS, "ttbar_ww": ttbar_ww.SIGNALS}
+
+
+def measurement(analysis: str) -> Measurement:
+    """The fit of an analysis; blind, so that it needs no data and shows none."""
+    return Measurement(signal=SIGNALS[analysis])
+
+
+def write_fits(result: Result, analysis: str, out: Path, console: Console) -> FitImpact:
+    """Write the score templates for fit tools, and print what the systematic does to the signal strength.
+
+    Regions that only serve estimates are left out: their events are in the estimates.
+
+    Parameters
+    ----------
+    result
+        The result of a run.
+    analysis
+        ``ttbar_ww`` or ``htautau``.
+    out
+        Folder of results; the files go to ``fit`` in it.
+    console
+        Where to print.
+    """
+    sources = {source for estimate in result.estimates for source in estimate.regions.values()}
+    regions = [region for region in result.regions if region not in sources]
+    templates = result.templates("score", regions=regions).treated(TREATMENT)
+    measured, folder = measurement(analysis), out / "fit"
+    write_combine(templates, measured, folder)
+    write_cabinetry(templates, measured, folder)
+    write_weights(templates, folder / "weights.json")
+    workspace = make_workspace(templates, measured)
+    record.write_json(folder / "workspace.json", workspace)
+    logging.getLogger("pyhf").setLevel(logging.ERROR)  # that large shifts are cut at 0 when extrapolated
+    impact = fit_impact(templates, measured, workspace=workspace)
+    record.write_json(folder / "impact.json", json.loads(json.dumps(impact.to_dict())))
+    console.print(str(impact), markup=False, highlight=False)
+    return impact
