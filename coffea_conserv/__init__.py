@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.model import Model as Model
     from coffea_conserv.attacks.outputs import Classes as Classes
     from coffea_conserv.bands import Band as Band
+    from coffea_conserv.blinding import Blinding as Blinding
     from coffea_conserv.budget import Budget as Budget
     from coffea_conserv.budget import Chi2 as Chi2
     from coffea_conserv.envelopes import envelope as envelope
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from coffea_conserv.projection import allowed as allowed
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
+    from coffea_conserv.store import load_result as load_result
     from coffea_conserv.sums import Sums as Sums
     from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
     from coffea_conserv.templates import Templates as Templates
@@ -47,6 +49,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
     "Band": "coffea_conserv.bands",
+    "Blinding": "coffea_conserv.blinding",
     "Budget": "coffea_conserv.budget",
     "Callback": "coffea_conserv.attacks.callback",
     "Categories": "coffea_conserv.masks",
@@ -77,6 +80,7 @@ _HOME = {
     "InputError": "coffea_conserv.errors",
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
+    "load_result": "coffea_conserv.store",
     "fold_index": "coffea_conserv.folds",
 }
 

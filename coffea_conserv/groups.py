@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from coffea_conserv.blinding import Blinding
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums import COUNTS, Sums
 
@@ -18,6 +19,8 @@ __all__ = (
     "DATA",
     "Estimate",
     "Term",
+    "as_estimates",
+    "check_blinding",
     "check_estimates",
     "check_merged",
     "check_totals",
@@ -270,3 +273,27 @@ def content(sums: Sums, name: str, terms: Sequence[Term]) -> tuple[Any, Any]:
             cell = view[tuple(known.index(label) for label, known in zip(key, labels, strict=True))]
             value, variance = value + factor * cell["value"], variance + factor**2 * cell["variance"]
     return value, variance
+
+
+def as_estimates(estimates: Any) -> tuple[Estimate, ...]:
+    """Estimates as a tuple, be it a single one."""
+    if isinstance(estimates, Estimate):
+        return (estimates,)
+    if isinstance(estimates, (str, Mapping)) or not isinstance(estimates, Iterable):
+        msg = f"estimates must be a list of Estimate(name, regions, scale), got {estimates!r:.80}"
+        raise ConfigurationError(msg)
+    return tuple(estimates)
+
+
+def check_blinding(blinding: Any, processes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise a ConfigurationError unless data can be hidden by this, or it is ``None``."""
+    if blinding is None:
+        return
+    if not isinstance(blinding, Blinding):
+        msg = f"blinding must be Blinding(signal, above), got {blinding!r:.80}"
+        raise ConfigurationError(msg)
+    known = simulated(processes)
+    unknown = [name for name in blinding.signal if name not in known]
+    if unknown:
+        msg = f"blinding: there is no simulated process {', '.join(unknown)}; there are {', '.join(known)}"
+        raise ConfigurationError(msg)

@@ -52,6 +52,7 @@ from coffea_conserv.settings import Settings, hash_of
 from coffea_conserv.sums import Sample, Sums, fill_sums
 
 if TYPE_CHECKING:
+    from coffea_conserv.blinding import Blinding
     from coffea_conserv.result import Estimate, Result
 
 __all__ = ("Conserv",)
@@ -347,6 +348,7 @@ class Conserv:
         estimates: Estimate | Sequence[Estimate] = (),
         totals: Mapping[str, Sequence[str]] | None = None,
         asked: Mapping[str, int] | Iterable[Any] | None = None,
+        blinding: Blinding | None = None,
     ) -> Result:
         """Judge merged outputs and make templates of them.
 
@@ -354,17 +356,18 @@ class Conserv:
         ----------
         sums
             Merged output of the call.
-        processes
-            Process → its datasets; every other dataset is a process of its own.
-        estimates
-            Processes that are estimated from data minus simulation, or one.
+        processes, estimates
+            Process → its datasets, every other dataset being a process of its own; and processes that are
+            estimated from data minus simulation, or one.
         totals
             Name → processes whose sum gets fooling ratios of its own. With ``{"backgrounds": ["W", "DY"]}``,
             ``result.fooling_of("backgrounds", "signal").ratio`` is the weighted fooling ratio of all
             correctly classified background events in the region ``signal``.
         asked
-            What the run was asked to read, for the coverage: dataset → number of events, or the chunks that
-            coffea's ``Runner.preprocess(fileset, …)`` yields.
+            What the run was asked to read: dataset → number of events, or the chunks that coffea's
+            ``Runner.preprocess(fileset, …)`` yields.
+        blinding
+            ``Blinding(signal, above)``: where data are hidden. Nowhere if not given.
 
         Raises
         ------
@@ -394,6 +397,5 @@ class Conserv:
             str(self.output),
             self.names,
         )
-        return make_result(
-            sums, settings, processes=processes, estimates=estimates, totals=totals, asked=asked
-        )
+        more: Any = {"totals": totals, "asked": asked, "blinding": blinding}
+        return make_result(sums, settings, processes=processes, estimates=estimates, **more)

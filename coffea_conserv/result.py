@@ -13,14 +13,17 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
+from coffea_conserv.blinding import Blinding
 from coffea_conserv.chunks import Coverage, coverage_of, read_asked
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.errors import InputError
 from coffea_conserv.fooling import Fooling
 from coffea_conserv.groups import (
     ALL,
     DATA,
     Estimate,
     Term,
+    as_estimates,
+    check_blinding,
     check_estimates,
     check_merged,
     check_totals,
@@ -70,6 +73,8 @@ class Result:
     statistics
         What the samples of these groups can tell: effective events, share of negative weight, statistical
         floors, and features that are constant, collinear or missing.
+    blinding
+        Where data are hidden; nowhere if it is ``None``.
     """
 
     sums: Sums = field(repr=False)
@@ -82,6 +87,7 @@ class Result:
     coverage: tuple[Coverage, ...]
     shifts: tuple[Shift, ...] = field(repr=False)
     statistics: tuple[Statistics, ...] = field(repr=False)
+    blinding: Blinding | None = None
 
     @property
     def simulation(self) -> tuple[str, ...]:
@@ -163,7 +169,20 @@ class Result:
                     if process_axis:
                         terms = self._terms(group, region, variation)
                     view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
+                if group == DATA or group in self.processes.get(DATA, ()):
+                    for part in ("value", "variance"):
+                        view[part][i, j][:, self.hidden(name, region)] = 0.0
         return made
+
+    def hidden(self, quantity: str, region: str) -> NDArray[np.bool_]:
+        """Bins of a quantity in which data are hidden, shape (bins with flow,)."""
+        sums = np.zeros((2, self.axis(quantity).extent))
+        signal = () if self.blinding is None else self.blinding.signal
+        for name in self.process_names:
+            if name != DATA:
+                terms = self._terms(name, region, "nominal")
+                sums[int(name in signal)] += content(self.sums, quantity, terms)[0]
+        return sums[0] > np.inf if self.blinding is None else self.blinding.hides(sums[1], sums[0])
 
     def fooling_of(
         self,
@@ -214,7 +233,15 @@ class Result:
         ----------
         process, region, variation
             Which events. Without a process, all simulation and estimates together.
+
+        Raises
+        ------
+        InputError
+            If there are no such events, or if it is of data where some of their scores are hidden.
         """
+        if process == DATA and self.hidden("score", region).any():
+            msg = f"correlations of data are hidden in region {region!r}, where some bins of the score are"
+            raise InputError(msg)
         size = len(self.quantities)
         total = np.zeros((4, size, size))
         names = [name for name in self.process_names if name != DATA] if process is None else [process]
@@ -273,6 +300,12 @@ class Result:
         """The systematic of a process in a region, as it was found; print it, or ask for its ``impact()``."""
         return make_templates(self, quantity, [region]).systematic(process, region)
 
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a file; see :func:`coffea_conserv.store.save_result`."""
+        from coffea_conserv.store import save_result  # noqa: PLC0415 -- it imports this module
+
+        return save_result(self, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; see :func:`coffea_conserv.report.to_dict`."""
         from coffea_conserv.report import to_dict  # noqa: PLC0415 -- the report imports this module
@@ -312,6 +345,7 @@ def make_result(
     estimates: Estimate | Sequence[Estimate] = (),
     totals: Mapping[str, Sequence[str]] | None = None,
     asked: Mapping[str, int] | Iterable[Any] | None = None,
+    blinding: Blinding | None = None,
 ) -> Result:
     """Judge merged sums and make the result of a run.
 
@@ -329,6 +363,8 @@ def make_result(
         Name → simulated processes whose sum gets fooling ratios of its own.
     asked
         What the run was asked to read, for the coverage; see :func:`coffea_conserv.chunks.read_asked`.
+    blinding
+        Where data are hidden.
 
     Raises
     ------
@@ -341,7 +377,8 @@ def make_result(
     check_merged(sums)
     grouped = group_datasets(sums, {} if processes is None else processes)
     regions = tuple(sorted({region for _, region, _ in sums.counts}))
-    estimated = _as_estimates(estimates)
+    estimated = as_estimates(estimates)
+    check_blinding(blinding, grouped)
     check_estimates(estimated, grouped, regions)
     summed = check_totals({} if totals is None else totals, grouped)
     wanted = read_asked(asked)
@@ -361,17 +398,8 @@ def make_result(
         coverage_of(sums, wanted),
         shift_rows(sums, settings, groups, regions),
         statistics,
+        blinding,
     )
-
-
-def _as_estimates(estimates: Any) -> tuple[Estimate, ...]:
-    """Estimates as a tuple, be it a single one."""
-    if isinstance(estimates, Estimate):
-        return (estimates,)
-    if isinstance(estimates, (str, Mapping)) or not isinstance(estimates, Iterable):
-        msg = f"estimates must be a list of Estimate(name, regions, scale), got {estimates!r:.80}"
-        raise ConfigurationError(msg)
-    return tuple(estimates)
 
 
 def _check_known(kind: str, name: Any, known: Any) -> None:

@@ -91,7 +91,7 @@ def _panels(result: Result, region: str, process: str | None) -> list[_Panel]:
         shift = correlation_shift(nominal, matrix)
         title = f"{variation} − nominal\n‖ΔR‖/‖R‖ = {shift:.2g}"
         panels.append(_Panel(1000 * (matrix - nominal), title, reach or 1.0, "difference / 0.001", 1))
-    if process is None and result.has(DATA, region):
+    if process is None and result.has(DATA, region) and not result.hidden("score", region).any():
         difference = result.correlation(DATA, region, "nominal") - nominal
         shift = correlation_shift(nominal, nominal + difference)
         title = f"data − nominal\n‖ΔR‖/‖R‖ = {shift:.2g}"
