@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hist
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.batch import (
     Batch,
     Task,
     check_functions,
-    check_scores,
-    possible,
-    scores,
-    watched_values,
 )
-from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.model import Handle, load_models, make_handles
 from coffea_conserv.attacks.options import (
@@ -33,23 +28,24 @@ from coffea_conserv.attacks.options import (
     check_settings,
     named_solver,
     pick_device,
-    short,
 )
 from coffea_conserv.attacks.outputs import Classes, check_output
 from coffea_conserv.attacks.trial import examples, try_models
 from coffea_conserv.budget import Budget
-from coffea_conserv.chunks import identity, seed_of
+from coffea_conserv.chunks import identity
 from coffea_conserv.errors import InputError
+from coffea_conserv.events import check_names, keep_events
 from coffea_conserv.features import Feature, Watched, check_features, check_score_axis, make_watched
 from coffea_conserv.groups import check_merged
 from coffea_conserv.masks import Regions
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.points import as_points
-from coffea_conserv.reading import read_inputs
-from coffea_conserv.regions import atoms, check_regions
+from coffea_conserv.reading import event_ids, read_inputs
+from coffea_conserv.regions import atoms
 from coffea_conserv.selection import Moved, Selection, stacked
 from coffea_conserv.settings import Settings, hash_of
 from coffea_conserv.sums import Sample, Sums, fill_sums
+from coffea_conserv.variations import Attack, values_by_variation
 
 if TYPE_CHECKING:
     from coffea_conserv.blinding import Blinding
@@ -58,8 +54,6 @@ if TYPE_CHECKING:
 __all__ = ("Conserv",)
 
 logger = logging.getLogger(__name__)
-
-DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +99,9 @@ class Conserv:
         λ of a price on moves in units of the resolution, see :func:`coffea_conserv.attack`; 0: they are free.
     device
         ``auto`` (CUDA if the worker sees one), ``cpu`` or ``cuda``.
+    keep
+        Folder for the attacked events, one parquet file for each chunk of simulation, see
+        :mod:`coffea_conserv.events`; workers must be able to write there.
     names
         What axes and variations are called in histograms, in templates and by
         :class:`~coffea_conserv.ConservProcessor`; ``Names.preset("columnflow")`` follows a framework. Sums do
@@ -149,6 +146,7 @@ class Conserv:
     solver: str | Solver = "transport"
     penalty: float = 0.0
     device: str = "auto"
+    keep: str | Path | None = None
     names: Names = field(default_factory=Names)
     config: str = field(init=False, repr=False)
 
@@ -169,6 +167,8 @@ class Conserv:
         check_moves(self.penalty, features, named_solver(self.solver))
         axes = [self.score, *(f.axis for f in features), *(w.axis for w in self.watched)]
         check_axes(self.names, axes)
+        if self.keep is not None:
+            check_names([*(f.name for f in features), *(w.name for w in self.watched)])
         self.budget.check_features([feature for feature in features if not feature.frozen])
         few = examples(features)
         check_functions(self._task(), torch.from_numpy(few))
@@ -290,7 +290,10 @@ class Conserv:
         inputs = read_inputs(columns, given, self.features, models=len(self.handles), dataset=dataset)
         masks, matrix = inputs.regions, inputs.matrix
         batch = Batch(matrix, inputs.weight, atoms(masks), inputs.fold, inputs.context)
-        values, unattacked = self._values(batch, masks, (dataset, chunk), data=given.data)
+        models = load_models(self.handles, self.output, pick_device(self.device))
+        attack = Attack(self._task(), models, self.target, self.seed, self.device)
+        origin = (dataset, chunk)
+        values, unattacked = values_by_variation(batch, attack, masks, origin, data=given.data)
         sample = Sample(
             dataset,
             chunk,
@@ -302,43 +305,10 @@ class Conserv:
             len(matrix) if read is None else read,
             given.data,
         )
+        if self.keep is not None and not given.data:
+            keep_events(self.keep, self.config, sample, event_ids(given, len(matrix)))
         sums = fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
         return Moved(sums, matrix, {v: stacked(values[v], self.features) for v in values if v != "nominal"})
-
-    def _values(
-        self, batch: Batch, masks: Mapping[str, NDArray[np.bool_]], origin: tuple[str, str], *, data: bool
-    ) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]:
-        """All quantities in every variation, and which events stayed nominal."""
-        device = pick_device(self.device)
-        models = load_models(self.handles, self.output, device)
-        task = self._task()
-        values = {"nominal": self._quantities(batch, task, models, batch.x)}
-        unattacked: dict[str, NDArray[np.bool_]] = {}
-        columns = {name: column for name, column in values["nominal"].items() if name != "score"}
-        frozen = [feature.name for feature in self.features if feature.frozen]
-        check_regions(masks, values["nominal"]["score"], columns, frozen)
-        if data:
-            return values, unattacked
-        possible(batch, task)  # complains about ``valid`` before anything expensive starts
-        for variation, direction in DIRECTIONS.items():
-            seed = seed_of(self.seed, *origin, direction)
-            some = batch
-            if self.target == "correct":
-                some = replace(batch, chosen=short(values["nominal"]["score"], task.points[0], direction))
-            outcome = perturb(some, task, models, direction, seed, device)
-            values[variation] = self._quantities(batch, task, models, outcome.x)
-            unattacked[variation] = outcome.unattacked
-        return values, unattacked
-
-    def _quantities(
-        self, batch: Batch, task: Task, models: Sequence[Any], x: NDArray[np.float32]
-    ) -> dict[str, NDArray[Any]]:
-        device = pick_device(self.device)
-        named: dict[str, NDArray[Any]] = {f.name: x[:, j] for j, f in enumerate(self.features)}
-        named |= watched_values(batch, task, x)
-        named["score"] = scores(batch, models, x, device)
-        check_scores(named["score"], x, tuple(self.features))
-        return named
 
     def result(
         self,

@@ -15,7 +15,10 @@ from coffea_conserv.masks import to_masks
 from coffea_conserv.matrix import feature_matrix
 from coffea_conserv.selection import Selection
 
-__all__ = ("Inputs", "read_inputs")
+__all__ = ("Inputs", "event_ids", "read_inputs")
+
+IDENTITY = ("run", "luminosityBlock", "event")
+"""What numbers an event, in NanoAOD."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,21 @@ def read_inputs(
         fold=to_folds(given.fold, count, models),
         context=to_context(given.context, count, [feature.name for feature in features]),
     )
+
+
+def event_ids(given: Selection, count: int) -> dict[str, NDArray[Any]]:
+    """Run, luminosity block and event of the selected events, as far as they are known.
+
+    Parameters
+    ----------
+    given
+        The arguments of a call: columns of these names in ``context`` count first, then those of ``events``,
+        if it holds the selected events and no others.
+    count
+        Number of selected events.
+    """
+    found = {name: column for name, column in (given.context or {}).items() if name in IDENTITY}
+    events = given.events
+    if events is not None and hasattr(events, "fields") and len(events) == count:
+        found |= {name: events[name] for name in IDENTITY if name in events.fields and name not in found}
+    return {name: np.array(column) for name, column in found.items()}

@@ -1,0 +1,101 @@
+"""All quantities of the events of one chunk in every variation: as they are, and attacked both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coffea_conserv.attacks.batch import Batch, Task, check_scores, possible, scores, watched_values
+from coffea_conserv.attacks.engine import perturb
+from coffea_conserv.attacks.options import pick_device, short
+from coffea_conserv.chunks import seed_of
+from coffea_conserv.regions import check_regions
+
+__all__ = ("DIRECTIONS", "Attack", "values_by_variation")
+
+DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a chunk is attacked with.
+
+    Parameters
+    ----------
+    task
+        What is asked for.
+    models
+        Loaded, one or one per fold.
+    target
+        ``all`` events or the ``correct`` ones.
+    seed
+        Of the run.
+    device
+        Where to.
+    """
+
+    task: Task
+    models: Sequence[Any]
+    target: str
+    seed: int
+    device: str
+
+    def quantities(self, batch: Batch, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Features, watched quantities and score of a matrix, each of shape (events,)."""
+        named: dict[str, NDArray[Any]] = {f.name: x[:, j] for j, f in enumerate(self.task.features)}
+        named |= watched_values(batch, self.task, x)
+        named["score"] = scores(batch, self.models, x, pick_device(self.device))
+        check_scores(named["score"], x, self.task.features)
+        return named
+
+
+def values_by_variation(
+    batch: Batch,
+    attack: Attack,
+    regions: Mapping[str, NDArray[np.bool_]],
+    origin: tuple[str, str],
+    *,
+    data: bool,
+) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]:
+    """Attack a chunk in both directions.
+
+    Parameters
+    ----------
+    batch
+        The events.
+    attack
+        What they are attacked with.
+    regions
+        Name → mask.
+    origin
+        Dataset and chunk, of which the seed is made.
+    data
+        Whether these are real data, which are not attacked.
+
+    Returns
+    -------
+    tuple of dict
+        Variation → quantity → values; variation → which events stayed nominal.
+    """
+    task = attack.task
+    values = {"nominal": attack.quantities(batch, batch.x)}
+    unattacked: dict[str, NDArray[np.bool_]] = {}
+    columns = {name: column for name, column in values["nominal"].items() if name != "score"}
+    frozen = [feature.name for feature in task.features if feature.frozen]
+    check_regions(regions, values["nominal"]["score"], columns, frozen)
+    if data:
+        return values, unattacked
+    possible(batch, task)  # complains about ``valid`` before anything expensive starts
+    for variation, direction in DIRECTIONS.items():
+        some = batch
+        if attack.target == "correct":
+            some = replace(batch, chosen=short(values["nominal"]["score"], task.points[0], direction))
+        seed = seed_of(attack.seed, *origin, direction)
+        outcome = perturb(some, task, attack.models, direction, seed, pick_device(attack.device))
+        values[variation] = attack.quantities(batch, outcome.x)
+        unattacked[variation] = outcome.unattacked
+    return values, unattacked
