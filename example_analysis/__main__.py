@@ -56,10 +56,10 @@ to the score is the systematic: [bold]the largest shift found within the limits[
   writes    <out>/models/model_fold0.pt2, model_fold1.pt2, training.json
   look      training.json: AUC on unseen events
 [bold]3 run[/]       coffea runs the analysis of processors/ with the attack in it.
-  writes    <out>/output.coffea, run.json
+  writes    <out>/output.coffea, run.json, attacked/
   look      coffea.util.load("<out>/output.coffea")["cutflow"]
 [bold]4 judge[/]     Checks every limit on the merged output; makes the templates; fits.
-  writes    <out>/verdict.json, templates.root, fit/
+  writes    <out>/verdict.json, templates.root, result.coffea, fit/
   look      the printed tables; exit code 1 means that a limit is broken
 [bold]5 plot[/]      Draws score, features and correlations, nominal and attacked.
   writes    <out>/plots/
@@ -102,6 +102,7 @@ LOOK = {
     "fit": "for Combine, cabinetry, pyhf, correctionlib; impact.json: what it does to the signal strength",
     "verdict.json": "every limit: value and what is left; fooling ratios; coverage",
     "output.coffea": "what the processor returned: coffea.util.load(...)",
+    "attacked": "the events, nominal and attacked, as parquet",
     "run.json": "input, settings, chunks and versions of the run",
     "models/training.json": "AUC and settings of the classifiers",
 }
@@ -268,7 +269,8 @@ def run_command(  # noqa: PLR0913 -- options of a command line
 
     [bold]Reads[/] the events of step 1 or the skims of --data, and the models of step 2.
     [bold]Writes[/] <out>/output.coffea (what the processor returned, merged) and run.json
-    (input, settings, chunks, versions). If it fails, an earlier output stays.
+    (input, settings, chunks, versions); attacked/<dataset>/*.parquet, the events before
+    and after. If it fails, an earlier output stays.
 
     [bold]Takes[/] about a minute with two workers.
 
@@ -297,10 +299,11 @@ def judge_command(*, out: Out = RESULTS) -> None:
     the sum of all chunks, in every dataset and region.
 
     [bold]Reads[/] <out>/output.coffea, run.json and the models.
-    [bold]Writes[/] <out>/verdict.json and templates.root; and in <out>/fit: datacard.txt with
-    combine.root (Combine), cabinetry.yml with cabinetry.root, workspace.json (pyhf),
-    weights.json (correctionlib) and impact.json. Four bins of the score become one
-    there. The fit is blind: it takes the sum of nominal templates for data.
+    [bold]Writes[/] <out>/verdict.json, templates.root, result.coffea (all of it, for later); and
+    in <out>/fit: datacard.txt with combine.root (Combine), cabinetry.yml with cabinetry.root,
+    workspace.json (pyhf), weights.json (correctionlib) and impact.json. Four bins of the
+    score become one there. The fit is blind: it takes the sum of nominal templates for
+    data.
 
     [bold]Takes[/] a few seconds, half of them for the fits.
 

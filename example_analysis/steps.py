@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
+from coffea_conserv.events import index_events
 from coffea_conserv.report import print_report
 from coffea_conserv.verdict import Limit, Verdict
 from example_analysis import record
@@ -132,10 +134,10 @@ def find_models(folder: Path) -> list[Path]:
     return paths
 
 
-def make_conserv(analysis: str, models: Path, attack: Attack) -> Conserv:
-    """Make the attack of an analysis with the models of a folder."""
+def make_conserv(analysis: str, models: Path, attack: Attack, keep: Path | None = None) -> Conserv:
+    """Make the attack of an analysis with the models of a folder, and a folder for attacked events."""
     files = [str(path) for path in find_models(models)]
-    return BUILD[analysis](files, attack.budget, objective=attack.objective, seed=attack.seed)
+    return BUILD[analysis](files, attack.budget, objective=attack.objective, seed=attack.seed, keep=keep)
 
 
 def run(
@@ -148,7 +150,7 @@ def run(
     *,
     models: Path | None = None,
 ) -> None:
-    """Process all files and write ``output.coffea`` and ``run.json``.
+    """Process all files and write ``output.coffea``, ``run.json`` and the attacked events.
 
     Parameters
     ----------
@@ -176,7 +178,9 @@ def run(
     """
     record.check_folder(out, source.analysis)
     fileset = load_fileset(source)
-    conserv = make_conserv(source.analysis, models or out / "models", attack)
+    kept = (out / "attacked").resolve()
+    conserv = make_conserv(source.analysis, models or out / "models", attack, kept)
+    shutil.rmtree(kept, ignore_errors=True)  # those of another configuration must not be among them
     analysis = ANALYSES[source.analysis]
     console.print(f"limits: {attack.budget.meaning()}")
     with executor(where, status=console.is_terminal) as using:
@@ -189,6 +193,7 @@ def run(
             ran = runner.run(asked, analysis.processor(conserv), treename="Events")
         seconds = time.monotonic() - start
     _save(out / "output.coffea", ran["out"])
+    index_events(kept)
     summary = {
         "analysis": source.analysis,
         "folder": str(source.folder),
@@ -256,6 +261,7 @@ def judge(out: Path, console: Console) -> Any:
     print_report(result, console)
     result.to_json(out / "verdict.json")
     result.templates("score").to_root(out / "templates.root")
+    result.save(out / "result.coffea")
     write_fits(result, record.read_run(out)["analysis"], out, console)
     return result
 
