@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.baselines import baselines as baselines
     from coffea_conserv.attacks.baselines import compare as compare
     from coffea_conserv.attacks.callback import Callback as Callback
+    from coffea_conserv.attacks.controls import run_controls as run_controls
     from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
     from coffea_conserv.attacks.model import Model as Model
     from coffea_conserv.attacks.outputs import Classes as Classes
@@ -80,6 +81,7 @@ _HOME = {
     "InputError": "coffea_conserv.errors",
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
+    "run_controls": "coffea_conserv.attacks.controls",
     "load_result": "coffea_conserv.store",
     "fold_index": "coffea_conserv.folds",
 }
