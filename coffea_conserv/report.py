@@ -31,6 +31,7 @@ __all__ = (
     "comparison_table",
     "coverage_table",
     "fooling_table",
+    "plain_values",
     "print_report",
     "share_text",
     "statistics_table",
@@ -267,7 +268,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         ``settings`` and ``versions``. What is not a finite number is ``None``.
     """
     simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
-    plain: dict[str, Any] = _plain(
+    plain: dict[str, Any] = plain_values(
         {
             "meaning": MEANING,
             "verdict": result.verdict.to_dict(),
@@ -328,16 +329,16 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Replace containers by those of JSON, and what is not a finite number by ``None``."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain_values(part) for key, part in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return plain_values(asdict(value))
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_values(value.item())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(part) for part in value]
+        return [plain_values(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -64,8 +64,11 @@ to the score is the systematic: [bold]the largest shift found within the limits[
 [bold]5 plot[/]      Draws score, features and correlations, nominal and attacked.
   writes    <out>/plots/
   look      the score moves, the features do not
+[bold]6 report[/]    What a validation would see, controls, and one page for reviewers.
+  writes    <out>/report.html, evidence.json, controls.json
+  look      report.html, in a browser
 
-[bold]all[/] does the five of them; "make example" calls it. Each step reads what the
+[bold]all[/] does the six of them; "make example" calls it. Each step reads what the
 one before it wrote. Steps 1 and 2 are skipped while nothing changes that they
 depend on.
 
@@ -97,6 +100,7 @@ EVENTS, RESULTS = Path("example_data"), Path("results")
 EPOCHS = 40
 CHUNKSIZE = 30_000
 LOOK = {
+    "report.html": "one page with all of it, for a reviewer: open it in a browser",
     "plots": "pictures; start with overview.png",
     "templates.root": "nominal, conservUp, conservDown of the score",
     "fit": "for Combine, cabinetry, pyhf, correctionlib; impact.json: what it does to the signal strength",
@@ -337,6 +341,28 @@ def plot_command(*, out: Out = RESULTS) -> None:
     _finish(out)
 
 
+@app.command("report")
+def report_command(*, out: Out = RESULTS) -> None:
+    """Gather what a validation would see, run controls, and write one page.
+
+    Tests of marginals, correlations and events, against data too; how many events each
+    needs to see the attack. Controls are what must have no effect, and mismodellings that
+    the limits would pass. "coffea-conserv report" writes such a page for any run.
+
+    [bold]Reads[/] what run and judge wrote, and the events.
+    [bold]Writes[/] <out>/report.html, evidence.json and controls.json.
+
+    [bold]Takes[/] one to two minutes.
+
+    [bold]Look at it:[/] report.html, in a browser; it needs no network.
+    """
+    with _step("6 report") as console:
+        from example_analysis import reports  # noqa: PLC0415
+
+        reports.write_report(out, console)
+    _finish(out)
+
+
 @app.command("all")
 def all_command(  # noqa: PLR0913 -- options of a command line
     *,
@@ -360,13 +386,13 @@ def all_command(  # noqa: PLR0913 -- options of a command line
     scale: Scale = 1.0,
     epochs: Epochs = EPOCHS,
 ) -> None:
-    """Do all five steps, from events to templates and pictures.
+    """Do all six steps, from events to templates, pictures and the report.
 
     [bold]Reads[/] the skims of --data, or nothing.
     [bold]Writes[/] <events> and <out>; "python -m example_analysis --help" lists the files.
     All settings are checked before the first step starts.
 
-    [bold]Takes[/] three to four minutes on two cores, half of it when done again.
+    [bold]Takes[/] about five minutes on two cores, half of it when done again.
 
     [bold]Look at it:[/] the last table lists what there is. The exit code is 1 if a limit
     is broken, and the last lines say which.
@@ -389,6 +415,10 @@ def all_command(  # noqa: PLR0913 -- options of a command line
         result = steps.judge(out, console)
     with _step("5 plot") as console:
         steps.plot(out, console, result)
+    with _step("6 report") as console:
+        from example_analysis import reports  # noqa: PLC0415
+
+        reports.write_report(out, console, result)
     _finish(out, result)
 
 

@@ -57,12 +57,13 @@ def write_fits(result: Result, analysis: str, out: Path, console: Console) -> Fi
     regions = [region for region in result.regions if region not in sources]
     templates = result.templates("score", regions=regions).treated(TREATMENT)
     measured, folder = measurement(analysis), out / "fit"
+    for noisy in ("cabinetry", "pyhf"):  # about empty bins, which the table of warnings has
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     write_combine(templates, measured, folder)
     write_cabinetry(templates, measured, folder)
     write_weights(templates, folder / "weights.json")
     workspace = make_workspace(templates, measured)
     record.write_json(folder / "workspace.json", workspace)
-    logging.getLogger("pyhf").setLevel(logging.ERROR)  # that large shifts are cut at 0 when extrapolated
     impact = fit_impact(templates, measured, workspace=workspace)
     record.write_json(folder / "impact.json", json.loads(json.dumps(impact.to_dict())))
     console.print(str(impact), markup=False, highlight=False)

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -329,13 +329,16 @@ def plot(out: Path, console: Console, result: Any = None) -> list[Path]:
     from coffea_conserv.plotting import save_all  # noqa: PLC0415 -- matplotlib is optional
 
     result = result or load_result(out)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pictures", total=None)
-        made: list[Path] = save_all(
-            shown(result),
-            out / "plots",
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with bar(console, "pictures") as advance:
+        made: list[Path] = save_all(shown(result), out / "plots", progress=advance)
     console.print(f"{len(made)} pictures in [bold]{out / 'plots'}[/]; start with overview.png")
     return made
+
+
+@contextmanager
+def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; what it gives is called with what is done and all there is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_conserv import call as attacked
+from made_conserv import conserv, events
 from made_nano import write
 from made_results import result_of
 
@@ -109,3 +111,14 @@ def test_the_page_on_templates(tmp_path, monkeypatch, capsys):
     assert "without the systematic, which adds" in said
     files = {path.name for path in (tmp_path / "fit").iterdir()}
     assert files == {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "weights.json"}
+
+
+def test_the_page_on_evidence(tmp_path, monkeypatch, capsys):
+    """A kept result and attacked events become evidence and a page."""
+    monkeypatch.chdir(tmp_path)
+    made = conserv(keep="results/attacked")
+    made.result(attacked(made, events(300), dataset="W")).save("results/result.coffea")
+    (block,) = BLOCK.findall((DOCS / "evidence.md").read_text())
+    exec(block, {})  # noqa: S102 -- our own page
+    assert "low conservUp χ² of a marginal" in capsys.readouterr().out
+    assert "<h2>Detectability</h2>" in (tmp_path / "results" / "report.html").read_text()

@@ -20,7 +20,7 @@ from example_analysis import cluster, record
 from example_analysis.__main__ import LOOK
 from example_analysis.cluster import Where, pack
 
-COMMANDS = ("generate", "train", "run", "judge", "plot", "all")
+COMMANDS = ("generate", "train", "run", "judge", "plot", "report", "all")
 ROOT = Path(__file__).parents[1]
 
 
@@ -248,6 +248,13 @@ def test_all_steps_leave_everything_that_the_help_announces(finished):
         "conserv_ttbar",
         "conserv_WW",
     }
+    evidence = json.loads((out / "evidence.json").read_text())
+    assert {row["test"] for row in evidence["tested"]} >= {"classifier", "sliced KS"}
+    rows = {row["name"]: row for row in json.loads((out / "controls.json").read_text())}
+    assert rows["Budget(move=0)"]["score_shift"] == 0
+    page = (out / "report.html").read_text()
+    assert "limits are kept" in page
+    assert "<h2>Detectability</h2>" in page
     assert "without the systematic, which adds" in done.stdout.replace("\n", " ")
 
 

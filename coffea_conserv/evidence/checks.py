@@ -351,8 +351,8 @@ def detected(result: Result, *, regions: Sequence[str] | None = None) -> tuple[D
         nominal = result.correlation(None, region, "nominal")
         for variation in VARIATIONS[1:]:
             first = {
-                "χ² of a marginal": min(_marginals(result, filled, variation, events_chi2)),
-                "KS of a marginal": min(_marginals(result, filled, variation, _events_ks)),
+                "χ² of a marginal": min(_marginals(filled, variation, events_chi2)),
+                "KS of a marginal": min(_marginals(filled, variation, _events_ks)),
             }
             matrix = result.correlation(None, region, variation)
             first |= _correlations(result, matrix, nominal)
@@ -360,10 +360,8 @@ def detected(result: Result, *, regions: Sequence[str] | None = None) -> tuple[D
     return tuple(rows)
 
 
-def _marginals(result: Result, filled: dict[str, Any], variation: str, count: Any) -> list[tuple[float, str]]:
-    return [
-        (count(sums[variation][0], sums["nominal"][0]), result.title(name)) for name, sums in filled.items()
-    ]
+def _marginals(filled: dict[str, Any], variation: str, count: Any) -> list[tuple[float, str]]:
+    return [(count(sums[variation][0], sums["nominal"][0]), name) for name, sums in filled.items()]
 
 
 def _events_ks(one: Floats, two: Floats) -> float:
@@ -377,7 +375,7 @@ def _correlations(result: Result, one: Floats, two: Floats) -> dict[str, tuple[f
     if not len(rows):
         return {}
     needed = np.array([events_element(one[j, k], two[j, k]) for j, k in zip(rows, columns, strict=True)])
-    names = [result.title(name) for name in result.quantities]
+    names = result.quantities
     limited = columns < len(result.settings.features)
     found = {}
     for test, chosen in (("one correlation", limited), ("one correlation of watched", ~limited)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("Settings", "Tested")
+__all__ = ("EventTest", "Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Tested:
+class EventTest:
     """What a test of two samples says.
 
     Parameters

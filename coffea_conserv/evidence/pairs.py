@@ -11,7 +11,7 @@ from scipy import stats
 
 from coffea_conserv.events import Events
 from coffea_conserv.evidence.compare import compare_histograms, events_chi2
-from coffea_conserv.evidence.effort import Settings, Tested
+from coffea_conserv.evidence.effort import EventTest, Settings
 from coffea_conserv.evidence.samples import TwoSamples
 
 __all__ = ("pair_tests",)
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
 
-def pair_tests(events: Events, samples: TwoSamples, variation: str, how: Settings) -> Tested:
+def pair_tests(events: Events, samples: TwoSamples, variation: str, how: Settings) -> EventTest:
     """χ² of every pair of quantities in bins of equal content.
 
     The probability of the most conspicuous pair is multiplied by the number of pairs (Bonferroni), which is
@@ -55,7 +55,7 @@ def pair_tests(events: Events, samples: TwoSamples, variation: str, how: Setting
         first = min(first, (events_chi2(one, two), pair))
     what = first[1] if math.isfinite(first[0]) else best[2]
     p = min(1.0, best[0] * len(pairs)) if pairs else 1.0
-    return Tested(
+    return EventTest(
         "", variation, "χ² of pairs", " × ".join(filter(None, what)), best[1], p, samples.effective, first[0]
     )
 

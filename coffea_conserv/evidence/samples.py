@@ -11,7 +11,7 @@ from coffea_conserv.errors import InputError
 from coffea_conserv.events import Events
 from coffea_conserv.measures import effective_events
 
-__all__ = ("TwoSamples", "make_samples")
+__all__ = ("LEAST", "TwoSamples", "make_samples")
 
 Floats = NDArray[np.float64]
 

@@ -17,14 +17,14 @@ from scipy.spatial.distance import cdist
 
 from coffea_conserv.events import read_events
 from coffea_conserv.evidence.compare import LEVEL
-from coffea_conserv.evidence.effort import Settings, Tested
+from coffea_conserv.evidence.effort import EventTest, Settings
 from coffea_conserv.evidence.pairs import pair_tests
 from coffea_conserv.evidence.samples import TwoSamples, make_samples
 from coffea_conserv.names import VARIATIONS
 
 __all__ = (
+    "EventTest",
     "Settings",
-    "Tested",
     "classifier_test",
     "compare_events",
     "energy_test",
@@ -41,7 +41,7 @@ def compare_events(
     settings: Settings | None = None,
     *,
     mapper: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] = map,
-) -> tuple[Tested, ...]:
+) -> tuple[EventTest, ...]:
     """Test the attacked events of some regions against nominal ones.
 
     Parameters
@@ -58,7 +58,7 @@ def compare_events(
 
     Returns
     -------
-    tuple of Tested
+    tuple of EventTest
         Of tier B: pairs of quantities (χ² in two dimensions), sliced Kolmogorov–Smirnov and Wasserstein
         distances, and the energy distance. Of tier C: a classifier.
 
@@ -73,7 +73,7 @@ def compare_events(
     return tuple(row for rows in found for row in rows)
 
 
-def _test_region(folder: Path, how: Settings, which: tuple[str, str]) -> list[Tested]:
+def _test_region(folder: Path, how: Settings, which: tuple[str, str]) -> list[EventTest]:
     region, variation = which
     events = read_events(folder, region, most=how.events, seed=how.seed)
     samples = make_samples(events, variation, how.seed)
@@ -89,7 +89,7 @@ def _test_region(folder: Path, how: Settings, which: tuple[str, str]) -> list[Te
 # ---------------------------------------------------------------------------------------- tier B: slices
 
 
-def sliced_tests(samples: TwoSamples, how: Settings) -> tuple[Tested, Tested]:
+def sliced_tests(samples: TwoSamples, how: Settings) -> tuple[EventTest, EventTest]:
     """Largest Kolmogorov–Smirnov and mean Wasserstein-1 distance over random directions.
 
     Parameters
@@ -139,7 +139,7 @@ def _distances(values: Floats, signed: Floats) -> tuple[Floats, Floats]:
     return difference.max(axis=-1, initial=0.0), wasserstein
 
 
-def _permuted(name: str, values: Floats, samples: TwoSamples, *, power: float) -> Tested:
+def _permuted(name: str, values: Floats, samples: TwoSamples, *, power: float) -> EventTest:
     """Make a row of a statistic, the first value, and those of permutations."""
     statistic, others = float(values[0]), values[1:]
     p = (1 + int((others >= statistic * (1 - 1e-12)).sum())) / (1 + len(others))
@@ -147,13 +147,13 @@ def _permuted(name: str, values: Floats, samples: TwoSamples, *, power: float) -
     excess = statistic - float(middle)
     effective = samples.effective
     needed = effective * float((high - middle) / excess) ** power if excess > 0 else math.inf
-    return Tested("", "", name, "", statistic, p, effective, needed)
+    return EventTest("", "", name, "", statistic, p, effective, needed)
 
 
 # ---------------------------------------------------------------------------------------- tier B: energy
 
 
-def energy_test(samples: TwoSamples, how: Settings) -> Tested:
+def energy_test(samples: TwoSamples, how: Settings) -> EventTest:
     """Energy distance 2 E|X − Y| − E|X − X′| − E|Y − Y′| of a part of the events (Székely, Rizzo, 2013).
 
     Parameters
@@ -181,7 +181,7 @@ def energy_test(samples: TwoSamples, how: Settings) -> Tested:
 # ------------------------------------------------------------------------------------ tier C: classifier
 
 
-def classifier_test(samples: TwoSamples, how: Settings) -> Tested:
+def classifier_test(samples: TwoSamples, how: Settings) -> EventTest:
     """AUC of boosted trees that tell both samples apart, cross-validated.
 
     Parameters
@@ -215,4 +215,4 @@ def classifier_test(samples: TwoSamples, how: Settings) -> Tested:
     p = float(stats.norm.sf((area - 0.5) / error))
     excess = area - 0.5
     needed = float(stats.norm.isf(LEVEL)) ** 2 / (12 * excess**2) if excess > 0 else math.inf
-    return Tested("", "", "classifier", f"AUC {area:.3f}", area, p, samples.effective, needed)
+    return EventTest("", "", "classifier", f"AUC {area:.3f}", area, p, samples.effective, needed)

@@ -103,6 +103,25 @@ class FitImpact:
         rows = [{**asdict(row), "impact": row.impact} for row in self.ranking]
         return {**asdict(self), "ranking": rows, "systematic_error": self.systematic_error}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FitImpact:
+        """Make it again of what :meth:`to_dict` returned.
+
+        Raises
+        ------
+        InputError
+            If this is something else.
+        """
+        try:
+            rows = [
+                Nuisance(**{n: row[n] for n in Nuisance.__dataclass_fields__}) for row in content["ranking"]
+            ]
+            plain = {name: content[name] for name in cls.__dataclass_fields__}
+        except (KeyError, TypeError) as error:
+            msg = f"this is no impact of a fit of this version ({error}); export again"
+            raise InputError(msg) from None
+        return cls(**{**plain, "ranking": tuple(rows)})
+
 
 def fit_impact(
     templates: Templates, measurement: Measurement, *, workspace: Mapping[str, Any] | None = None

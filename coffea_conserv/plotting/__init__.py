@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from coffea_conserv.plotting.curves import curve_plot
 from coffea_conserv.plotting.distributions import control_plot, template_plot, templates_plot
+from coffea_conserv.plotting.evidence import detectability_plot, impact_plot
 from coffea_conserv.plotting.files import save_all
 from coffea_conserv.plotting.matrices import correlation_plot
 from coffea_conserv.plotting.overview import overview_plot
@@ -17,6 +18,8 @@ __all__ = (
     "control_plot",
     "correlation_plot",
     "curve_plot",
+    "detectability_plot",
+    "impact_plot",
     "limits_plot",
     "overview_plot",
     "save_all",

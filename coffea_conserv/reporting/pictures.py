@@ -1,0 +1,87 @@
+"""Which pictures stand where on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from coffea_conserv.plotting import (
+    control_plot,
+    correlation_plot,
+    detectability_plot,
+    impact_plot,
+    limits_plot,
+    overview_plot,
+    templates_plot,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from coffea_conserv.evidence import Evidence
+    from coffea_conserv.exports.impact import FitImpact
+    from coffea_conserv.result import Result
+
+__all__ = ("draw_pictures",)
+
+Drawn = tuple[Callable[[], "Figure"], str, bool]
+
+
+def draw_pictures(
+    result: Result,
+    regions: Sequence[str],
+    parts: tuple[Evidence | None, FitImpact | None],
+    label: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, list[Drawn]]:
+    """Return the pictures of each section, as functions that draw them, with their text and width.
+
+    Parameters
+    ----------
+    result
+        The result of a run.
+    regions
+        Which regions.
+    parts
+        Evidence and impact, where there are some.
+    label
+        Status of the pictures.
+    progress
+        Called with the number of pictures done and of all pictures whenever one is drawn.
+    """
+    made: dict[str, list[Drawn]] = {}
+    for section, drawn in _all(result, regions, parts, label):
+        made.setdefault(section, []).append(drawn)
+    total, done = sum(len(drawn) for drawn in made.values()), [0]
+
+    def counted(draw: Callable[[], Figure]) -> Figure:
+        figure = draw()
+        done[0] += 1
+        if progress is not None:
+            progress(done[0], total)
+        return figure
+
+    return {name: [(partial(counted, d), t, w) for d, t, w in drawn] for name, drawn in made.items()}
+
+
+def _all(
+    result: Result, regions: Sequence[str], parts: tuple[Evidence | None, FitImpact | None], label: str
+) -> Iterator[tuple[str, Drawn]]:
+    evidence, impact = parts
+    yield "verdict", (partial(limits_plot, result, label=label), "used share of the tightest limits", True)
+    yield "systematic", (partial(overview_plot, result, label=label), "score and fooling ratios", True)
+    for region in regions:
+        draw = partial(templates_plot, result, region, label=label)
+        yield "systematic", (draw, f"score templates in {region}", True)
+    if impact is not None:
+        yield "fit", (partial(impact_plot, impact, label=label), "impacts and pulls", True)
+    if evidence is not None and evidence.detected:
+        draw = partial(detectability_plot, evidence.detected, label=label)
+        yield "detect", (draw, "events that each test needs", True)
+    for region in regions:
+        draw = partial(correlation_plot, result, region, label=label)
+        yield f"region {region}", (draw, f"correlations in {region}", True)
+        for quantity in ("score", *result.quantities):
+            draw = partial(control_plot, result, quantity, region, label=label)
+            yield f"region {region}", (draw, f"{quantity} in {region}", False)
