@@ -225,6 +225,8 @@ assert all(logger.level == 0 and not logger.handlers and logger.propagate for lo
 def test_no_module_prints_or_configures_logging(path):
     """Nothing is printed but to a console that the caller gives, and logging is left to the caller."""
     forbidden = {"print", "basicConfig", "dictConfig", "addHandler", "setLevel", "simplefilter"}
+    if path.parent.name == "cli":  # a program of its own decides how loud libraries are
+        forbidden -= {"setLevel"}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)

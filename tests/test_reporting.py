@@ -350,7 +350,8 @@ def test_help_answers_without_the_heavy_libraries():
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom coffea_conserv.cli.app import app\n"
         "assert CliRunner().invoke(app, ['report', '--help']).exit_code == 0\n"
-        "print([m for m in ('torch', 'coffea', 'matplotlib', 'pyhf', 'sklearn', 'uproot') if m in sys.modules])"
+        "heavy = ('torch', 'coffea', 'matplotlib', 'pyhf', 'sklearn', 'uproot')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.strip() == "[]"

@@ -31,6 +31,7 @@ BREAKS = {
     "torch": [("coffea_conserv/templates.py", "def late():\n    import torch")],
     "awkward": [("coffea_conserv/plugin.py", "import awkward as ak")],
     "plots": [("coffea_conserv/result.py", "from matplotlib import pyplot")],
+    "fits": [("coffea_conserv/report.py", "import pyhf")],
     "files": [("coffea_conserv/sums.py", "import uproot")],
     "console": [("coffea_conserv/verdict.py", "from rich.table import Table")],
 }

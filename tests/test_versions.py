@@ -31,7 +31,11 @@ def pins(name):
 
 def demands():
     """Requirements of the package and of its extras, without those on the package itself."""
-    listed = re.search(r"^dependencies = \[.*?^\[tool", text_of("pyproject.toml"), re.MULTILINE | re.DOTALL)
+    listed = re.search(
+        r"^dependencies = \[.*?^\[(?:tool|project\.scripts)",
+        text_of("pyproject.toml"),
+        re.MULTILINE | re.DOTALL,
+    )
     written = (requirements.Requirement(text) for text in re.findall(r'"([^"]+)"', listed[0]))
     return [demand for demand in written if demand.name != "coffea-conserv"]
 

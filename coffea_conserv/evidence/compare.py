@@ -193,7 +193,7 @@ def events_element(one: float, two: float) -> float:
     Examples
     --------
     >>> round(events_element(0.01, 0.0))
-    38416
+    38415
     """
     change = abs(math.atanh(_inside(one)) - math.atanh(_inside(two)))
     return math.inf if change < 1e-12 else float(stats.norm.isf(LEVEL / 2) / change) ** 2 + 3
