@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = (
     "check_totals",
     "check_weights",
     "content",
+    "contents_of",
     "counts_of",
     "group_datasets",
     "simulated",
@@ -261,18 +262,28 @@ def counts_of(sums: Sums, datasets: Sequence[str], region: str, variation: str) 
 
 def content(sums: Sums, name: str, terms: Sequence[Term]) -> tuple[Any, Any]:
     """Sums of w and of w² of a quantity, shape (bins with flow,), or 0 where there is nothing."""
+    return contents_of(sums, name)(terms)
+
+
+def contents_of(sums: Sums, name: str) -> Callable[[Sequence[Term]], tuple[Any, Any]]:
+    """:func:`content` of one quantity, to be asked for many groups."""
     merged = sums.hists.get(name)
-    value: Any = 0.0
-    variance: Any = 0.0
     if merged is None:
-        return value, variance
+        return lambda _: (0.0, 0.0)
     view = merged.view(flow=True)
-    labels = [list(merged.axes[position]) for position in range(3)]
-    for factor, *key in terms:
-        if all(label in known for label, known in zip(key, labels, strict=True)):
-            cell = view[tuple(known.index(label) for label, known in zip(key, labels, strict=True))]
-            value, variance = value + factor * cell["value"], variance + factor**2 * cell["variance"]
-    return value, variance
+    values, variances = np.asarray(view["value"]), np.asarray(view["variance"])
+    places = [{label: k for k, label in enumerate(merged.axes[position])} for position in range(3)]
+
+    def summed(terms: Sequence[Term]) -> tuple[Any, Any]:
+        value: Any = 0.0
+        variance: Any = 0.0
+        for factor, *key in terms:
+            found = tuple(known.get(label) for label, known in zip(key, places, strict=True))
+            if None not in found:
+                value, variance = value + factor * values[found], variance + factor**2 * variances[found]
+        return value, variance
+
+    return summed
 
 
 def as_estimates(estimates: Any) -> tuple[Estimate, ...]:

@@ -28,7 +28,7 @@ from coffea_conserv.groups import (
     check_merged,
     check_totals,
     check_weights,
-    content,
+    contents_of,
     group_datasets,
     simulated,
 )
@@ -161,14 +161,14 @@ class Result:
             copy.copy(axis),
             storage=storage.Weight(),
         )
-        view = made.view(flow=True)
+        view, filled = made.view(flow=True), contents_of(self.sums, name)
         for i, group in enumerate(groups):
             for j, region in enumerate(chosen):
                 for k, variation in enumerate(VARIATIONS):
                     terms: Sequence[Term] = [(1.0, group, region, variation)]
                     if process_axis:
                         terms = self._terms(group, region, variation)
-                    view["value"][i, j, k], view["variance"][i, j, k] = content(self.sums, name, terms)
+                    view["value"][i, j, k], view["variance"][i, j, k] = filled(terms)
                 if group == DATA or group in self.processes.get(DATA, ()):
                     for part in ("value", "variance"):
                         view[part][i, j][:, self.hidden(name, region)] = 0.0
@@ -177,12 +177,14 @@ class Result:
     def hidden(self, quantity: str, region: str) -> NDArray[np.bool_]:
         """Bins of a quantity in which data are hidden, shape (bins with flow,)."""
         sums = np.zeros((2, self.axis(quantity).extent))
-        signal = () if self.blinding is None else self.blinding.signal
+        if self.blinding is None:
+            return np.zeros(sums.shape[1], dtype=bool)
+        filled = contents_of(self.sums, quantity)
         for name in self.process_names:
             if name != DATA:
                 terms = self._terms(name, region, "nominal")
-                sums[int(name in signal)] += content(self.sums, quantity, terms)[0]
-        return sums[0] > np.inf if self.blinding is None else self.blinding.hides(sums[1], sums[0])
+                sums[int(name in self.blinding.signal)] += filled(terms)[0]
+        return self.blinding.hides(sums[1], sums[0])
 
     def fooling_of(
         self,

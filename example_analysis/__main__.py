@@ -103,7 +103,7 @@ LOOK = {
     "report.html": "one page with all of it, for a reviewer: open it in a browser",
     "plots": "pictures; start with overview.png",
     "templates.root": "nominal, conservUp, conservDown of the score",
-    "fit": "for Combine, cabinetry, pyhf, correctionlib; impact.json: what it does to the signal strength",
+    "fit": "for Combine, cabinetry, pyhf, correctionlib; impact.json: a signal strength",
     "verdict.json": "every limit: value and what is left; fooling ratios; coverage",
     "output.coffea": "what the processor returned: coffea.util.load(...)",
     "attacked": "the events, nominal and attacked, as parquet",
@@ -170,6 +170,8 @@ def _finish(out: Path, result: Any = None) -> None:
     """List what to look at; end with exit code 1 if a limit is broken, and say which."""
     console = _console()
     table = Table(title="What to look at", title_justify="left", box=None, show_header=False)
+    table.add_column(no_wrap=True)  # a path stays whole
+    table.add_column()
     for name, meaning in LOOK.items():
         if (out / name).exists():
             table.add_row(f"[bold]{out / name}[/]", meaning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +167,7 @@ def events_chi2(one: Floats, two: Floats) -> float:
     return min(first, noncentrality(bins - 1) / effect)
 
 
+@lru_cache(maxsize=512)
 def noncentrality(ndf: int) -> float:
     """Non-centrality at which half of all χ² are above the 95 % quantile of the central distribution."""
     critical = stats.chi2.isf(LEVEL, ndf)
