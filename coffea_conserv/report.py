@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,9 @@ __all__ = (
     "print_report",
     "share_text",
     "statistics_table",
+    "tables_html",
     "to_dict",
+    "to_html",
     "verdict_table",
     "warnings_table",
     "worst_limits",
@@ -254,6 +257,22 @@ def print_report(result: Result, console: Console, *, all_limits: bool = False) 
     if warnings:
         console.print(warnings_table(warnings))
     console.print(f"The attacked templates are the {MEANING}.")
+
+
+def to_html(result: Result) -> str:
+    """Return verdict and fooling ratios as a piece of HTML, which notebooks show."""
+    return tables_html(verdict_table(result), fooling_table(result))
+
+
+def tables_html(*tables: Table) -> str:
+    """Return tables as a piece of HTML."""
+    from rich.console import Console  # noqa: PLC0415 -- others only give one
+
+    console = Console(record=True, file=io.StringIO(), width=120)
+    for table in tables:
+        console.print(table)
+    style = "font-family:monospace;line-height:1.25;white-space:pre;overflow-x:auto"
+    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
 
 
 def to_dict(result: Result) -> dict[str, Any]:

@@ -308,6 +308,11 @@ class Result:
 
         return save_result(self, path)
 
+    def _repr_html_(self) -> str:
+        from coffea_conserv.report import to_html  # noqa: PLC0415 -- the report imports this module
+
+        return to_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; see :func:`coffea_conserv.report.to_dict`."""
         from coffea_conserv.report import to_dict  # noqa: PLC0415 -- the report imports this module

@@ -127,6 +127,10 @@ class Templates:
         steps = tuple(warning for warning in self.warnings if warning.kind == "step")
         return replace(self, entries=entries, warnings=(*steps, *notes, *check_templates(entries)))
 
+    def _repr_html_(self) -> str:
+        made = (self.systematic(e.process, e.region) for e in self.entries if e.up is not None)
+        return "".join(one._repr_html_() for one in made)
+
     def to_root(self, path: str | Path) -> Path:
         """Write all templates to a ROOT file.
 

@@ -320,6 +320,10 @@ def test_what_no_fit_can_do_is_refused(tmp_path):
         with pytest.raises(InputError, match="SR/B_conservUp has entries that are not finite"):
             export(bad, Measurement(signal="S"), tmp_path)
     assert not list(tmp_path.iterdir())
+    for side in ("up", "down"):
+        one = replace(good, entries=(replace(good.entries[0], **{side: None}), good.entries[1]))
+        with pytest.raises(InputError, match=f"SR/S has no {side.title()}; take nominal for it, or a mirror"):
+            write_combine(one, Measurement(signal="S"), tmp_path)
     bins = templates_of(("S", *([1, 2],) * 3), ("B", *([5],) * 3))
     with pytest.raises(InputError, match="the bins of region 'SR' are not the same for all processes"):
         check_measurement(bins, Measurement(signal="S"))

@@ -374,3 +374,16 @@ def test_pictures_of_the_evidence_show_every_row(parts):
     assert {row.name for row in impact.nuisances} <= set(names)
     assert names[:3] == [row.name for row in impact.ranking[:3]]
     assert len(pulls.get_yticks()) == len(names)
+
+
+def test_notebooks_show_what_is_printed():
+    """Results, templates and systematics are pieces of HTML, escaped and closed."""
+    pieces = {
+        "limits kept" if RESULT.verdict.passed else "broken": RESULT._repr_html_(),
+        "conserv_W in signal": RESULT.templates()._repr_html_(),
+        "largest shift found": RESULT.systematic("W", "signal")._repr_html_(),
+    }
+    for text, piece in pieces.items():
+        read = Reader(piece)
+        assert read.open == []
+        assert text in "".join(part for parts in read.texts.values() for part in parts)

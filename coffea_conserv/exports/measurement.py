@@ -94,6 +94,8 @@ def check_measurement(templates: Templates, measurement: Measurement) -> tuple[T
         If a signal is no process, all processes are signal, a template has entries that are not finite, or
         the bins of a region are not the same for all.
     """
+    for entry in templates.entries:
+        _check_entry(entry)
     processes = templates.processes
     unknown = [name for name in measurement.signal if name not in processes]
     msg = ""
@@ -103,8 +105,6 @@ def check_measurement(templates: Templates, measurement: Measurement) -> tuple[T
         msg = "signal: all processes are signal; leave out those that are background"
     if msg:
         raise InputError(msg)
-    for entry in templates.entries:
-        _check_entry(entry)
     for region in templates.regions:
         shared = {tuple(entry.nominal.axes[0].edges) for entry in _entries(templates, region)}
         if len(shared) > 1:
@@ -123,6 +123,10 @@ def _entries(templates: Templates, region: str) -> list[Template]:
 
 
 def _check_entry(entry: Template) -> None:
+    if entry.process != DATA and (entry.up is None or entry.down is None):
+        absent = "Up" if entry.up is None else "Down"
+        msg = f"{entry.region}/{entry.process} has no {absent}; take nominal for it, or a mirror image"
+        raise InputError(msg)
     for name, histogram in entry.histograms.items():
         view = histogram.view(flow=True)
         if not np.isfinite(view["value"]).all() or not np.isfinite(view["variance"]).all():

@@ -12,6 +12,7 @@ from coffea_conserv.plotting.evidence import detectability_plot, impact_plot
 from coffea_conserv.plotting.files import save_all
 from coffea_conserv.plotting.matrices import correlation_plot
 from coffea_conserv.plotting.overview import overview_plot
+from coffea_conserv.plotting.planes import plane_plot
 from coffea_conserv.plotting.tables import limits_plot
 
 __all__ = (
@@ -22,6 +23,7 @@ __all__ = (
     "impact_plot",
     "limits_plot",
     "overview_plot",
+    "plane_plot",
     "save_all",
     "template_plot",
     "templates_plot",

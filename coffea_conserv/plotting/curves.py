@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.plotting.style import FILLS, STATUS, Floats, add_panel, frame, new_figure, style
@@ -28,9 +29,10 @@ def curve_plot(
     title: str,
     *,
     log: bool = False,
+    weights: Floats | None = None,
     label: str = STATUS,
 ) -> Figure:
-    """Draw fooling ratios against a limit.
+    """Draw fooling ratios against a limit, or changes of the yield above the working point.
 
     Parameters
     ----------
@@ -42,14 +44,17 @@ def curve_plot(
         What is limited, in words: the title of the axis.
     log
         Logarithmic axis, for limits that are all above 0.
+    weights
+        Weights of the events, shape (events,): then the relative change of the yield above the working point
+        is drawn.
     label
         Status of the picture.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One line for each curve; the band is the statistical error √(f (1 − f) / n) of a share f of n
-        effective events, for the attack as it is.
+        One line for each curve. The band is the statistical error for the attack as it is: √(f (1 − f) / n)
+        of a share f of n effective events, or √Σ w² of the events that cross over the yield.
 
     Raises
     ------
@@ -71,10 +76,16 @@ def curve_plot(
         axes = add_panel(figure, (0.95, 0.85, 5.25, 3.95))
         marks = zip(curves.items(), cycle(FILLS), cycle(_MARKERS), strict=False)
         for (name, curve), colour, marker in marks:
-            ratio, error = np.array([_ratio(found) for found in curve]).T
+            values = (_ratio(found) if weights is None else _change(found, weights) for found in curve)
+            ratio, error = np.array(list(values)).T
             axes.fill_between(x, ratio - error, ratio + error, color=colour, alpha=0.25, linewidth=0)
             axes.plot(x, ratio, marker=marker, color=colour, linewidth=1.8, label=name)
         _dress(axes, x, title, log=log)
+        if weights is not None:
+            axes.set_ylim(auto=True)
+            axes.autoscale(axis="y")
+            axes.set_ylabel("change of the yield above the working point", fontsize=13)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         frame(axes, label, "")
     return figure
 
@@ -84,6 +95,15 @@ def _ratio(found: Attacked) -> tuple[float, float]:
     ratio = found.fooling_ratio
     events = sum(group.effective_events for group in found.statistics)
     return ratio, float(np.sqrt(ratio * (1 - ratio) / events)) if events else float("nan")
+
+
+def _change(found: Attacked, weights: Floats) -> tuple[float, float]:
+    """Relative change of the yield above the (first) working point, and its error."""
+    point = found.crossings[0].working_point
+    before, after = found.score_nominal > point, found.score > point
+    total = float(weights[before].sum())
+    error = float(np.sqrt((weights[before != after] ** 2).sum()))
+    return (float(weights[after].sum()) / total - 1, error / total) if total else (np.nan, np.nan)
 
 
 def _dress(axes: Axes, x: Floats, title: str, *, log: bool) -> None:

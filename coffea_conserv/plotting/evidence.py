@@ -143,7 +143,7 @@ def impact_plot(impact: FitImpact, *, most: int = 20, label: str = STATUS) -> Fi
                 bar.set_alpha(alpha)
         bars.axvline(0, color="black", linewidth=0.8)
         bars.set_xlabel(f"change of {impact.poi}", fontsize=13)
-        bars.legend(loc="lower right", fontsize=10)
+        bars.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=11)
         # statistical errors of bins are factors about 1, all others are 0 with a width of 1
         base = np.array([1.0 if row.name.startswith("staterror") else 0.0 for row in chosen])
         values, errors = (np.array([getattr(row, n) for row in chosen]) for n in ("pull", "constraint"))
