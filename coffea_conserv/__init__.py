@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.callback import Callback as Callback
     from coffea_conserv.attacks.controls import run_controls as run_controls
     from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
-    from coffea_conserv.attacks.model import Model as Model
+    from coffea_conserv.attacks.factory import Model as Model
+    from coffea_conserv.attacks.factory import Pickled as Pickled
+    from coffea_conserv.attacks.model import Shared as Shared
     from coffea_conserv.attacks.outputs import Classes as Classes
     from coffea_conserv.bands import Band as Band
     from coffea_conserv.blinding import Blinding as Blinding
@@ -62,9 +64,11 @@ _HOME = {
     "Cuts": "coffea_conserv.masks",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features",
-    "Model": "coffea_conserv.attacks.model",
+    "Model": "coffea_conserv.attacks.factory",
+    "Shared": "coffea_conserv.attacks.model",
     "Names": "coffea_conserv.names",
     "Result": "coffea_conserv.result",
+    "Pickled": "coffea_conserv.attacks.factory",
     "RobustnessSystematic": "coffea_conserv.systematic",
     "Sums": "coffea_conserv.sums",
     "Templates": "coffea_conserv.templates",

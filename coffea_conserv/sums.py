@@ -90,7 +90,8 @@ class Sums:
         if other.config != self.config:
             msg = (
                 f"outputs of different configurations cannot be merged ({self.config} and {other.config}); "
-                "run both with the same features, budget, model and seed"
+                "run both with the same features, budget, model and seed. If a checkpointer has kept one, "
+                "give every configuration a folder of its own, for example with conserv.config in its name"
             )
             raise MergeError(msg)
         names = ("hists", "moments", "paired", "counts", "fooling", "shifts", "chunks", "real")

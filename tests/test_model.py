@@ -16,7 +16,7 @@ import torch
 from made_models import CPU, NAMES, Dead, Net, X, evaluated, exported, net, run_attack
 
 from coffea_conserv import Model
-from coffea_conserv.attacks import model as module_under_test
+from coffea_conserv.attacks import stored as module_under_test
 from coffea_conserv.attacks.model import Handle, make_handles
 from coffea_conserv.attacks.network import Network, check_network, one_thread
 

@@ -1,14 +1,15 @@
-"""The attack in the forms that frameworks have for systematics of their own.
+"""The attack in the forms that frameworks have for systematics and models of their own.
 
 ``systematics`` registers it with the events of coffea, ``calibrator`` is a calibrator after the interface of
-PocketCoffea. Both are made of an :class:`~coffea_conserv.wrapper.EventAttack`. No framework
-but coffea is imported.
+PocketCoffea. Both are made of an :class:`~coffea_conserv.wrapper.EventAttack`. ``wrapped`` takes the models
+of ``coffea.ml_tools``. No framework but coffea is imported.
 """
 
 from __future__ import annotations
 
 from coffea_conserv.adapters.calibrator import ConservCalibrator
 from coffea_conserv.adapters.systematics import add_systematic
+from coffea_conserv.adapters.wrapped import from_wrapper
 from coffea_conserv.wrapper.attack import EventAttack
 
-__all__ = ("ConservCalibrator", "EventAttack", "add_systematic")
+__all__ = ("ConservCalibrator", "EventAttack", "add_systematic", "from_wrapper")

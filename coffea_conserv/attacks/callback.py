@@ -30,7 +30,7 @@ class Callback:
     Raises
     ------
     ModelError
-        If it cannot be called.
+        If it cannot be called, or is a wrapper of coffea, whose ``prepare_awkward`` a matrix would pass by.
 
     Examples
     --------
@@ -55,10 +55,16 @@ class Callback:
             which = f"{self.function!r:.80} cannot be called"
             msg = f"Callback: {which}; give a function of a matrix{hint(self.function)}"
             raise ModelError(msg)
+        if hasattr(self.function, "prepare_awkward"):
+            kind = type(self.function).__name__
+            msg = f"Callback: {kind} would not use its prepare_awkward on a matrix{hint(self.function)}"
+            raise ModelError(msg)
 
 
 def hint(model: Any) -> str:
-    """Say how a classifier in the manner of scikit-learn is given."""
+    """Say how a classifier in the manner of scikit-learn, or a wrapper of coffea, is given."""
+    if hasattr(model, "prepare_awkward"):
+        return ", for this one Callback(coffea_conserv.adapters.from_wrapper(wrapper, names))"
     if not hasattr(model, "predict_proba"):
         return ""
     return ", for this one Callback(model.predict_proba) with output='probability'"
