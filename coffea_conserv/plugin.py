@@ -27,9 +27,9 @@ from coffea_conserv.attacks.options import (
     check_moves,
     check_settings,
     named_solver,
-    pick_device,
 )
 from coffea_conserv.attacks.outputs import Classes, check_output
+from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.attacks.trial import examples, try_models
 from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity
@@ -45,7 +45,7 @@ from coffea_conserv.regions import atoms
 from coffea_conserv.selection import Moved, Selection, stacked
 from coffea_conserv.settings import Settings, hash_of
 from coffea_conserv.sums import Sample, Sums, fill_sums
-from coffea_conserv.variations import Attack, values_by_variation
+from coffea_conserv.variations import Attack, Varied, values_by_variation
 
 if TYPE_CHECKING:
     from coffea_conserv.blinding import Blinding
@@ -290,10 +290,13 @@ class Conserv:
         inputs = read_inputs(columns, given, self.features, models=len(self.handles), dataset=dataset)
         masks, matrix = inputs.regions, inputs.matrix
         batch = Batch(matrix, inputs.weight, atoms(masks), inputs.fold, inputs.context)
-        models = load_models(self.handles, self.output, pick_device(self.device))
-        attack = Attack(self._task(), models, self.target, self.seed, self.device)
-        origin = (dataset, chunk)
-        values, unattacked = values_by_variation(batch, attack, masks, origin, data=given.data)
+
+        def at(place: Place) -> Varied:
+            models = load_models(self.handles, self.output, place)
+            attack = Attack(self._task(), models, self.target, self.seed, place)
+            return values_by_variation(batch, attack, masks, (dataset, chunk), data=given.data)
+
+        (values, unattacked), place = in_memory(self.device, at)
         sample = Sample(
             dataset,
             chunk,
@@ -304,6 +307,7 @@ class Conserv:
             as_points(self.working_point),
             len(matrix) if read is None else read,
             given.data,
+            str(place),
         )
         if self.keep is not None and not given.data:
             keep_events(self.keep, self.config, sample, event_ids(given, len(matrix)))

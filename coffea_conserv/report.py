@@ -175,7 +175,8 @@ def _degenerate_lines(result: Result) -> list[str]:
 
 def coverage_table(result: Result) -> Table:
     """Make a table of the chunks and events asked for and done, by dataset."""
-    table = Table(title="coverage", caption="chunk: median number of events read in one")
+    where = "; ".join(f"{count} chunks on {place}" for place, count in sorted(result.places.items()))
+    table = Table(title="coverage", caption=f"chunk: median number of events read in one; {where}")
     table.add_column("dataset", overflow="fold")
     for name in ("chunks", "asked", "events", "asked", "chunk"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -283,8 +284,9 @@ def to_dict(result: Result) -> dict[str, Any]:
     dict
         ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved),
         ``statistics`` (what the samples can tell), ``coverage``, ``events_per_chunk`` (median over the chunks
-        of simulation), ``warnings`` (of the score templates), ``processes``, ``estimates``, ``regions``,
-        ``settings`` and ``versions``. What is not a finite number is ``None``.
+        of simulation), ``computed_on`` (chunks by device), ``warnings`` (of the score templates),
+        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not
+        a finite number is ``None``.
     """
     simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
     plain: dict[str, Any] = plain_values(
@@ -296,6 +298,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             "statistics": [asdict(row) for row in result.statistics],
             "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
             "events_per_chunk": median_chunk(result.sums, simulation),
+            "computed_on": result.places,
             "warnings": [{**asdict(w), "remedy": w.remedy} for w in result.templates("score").warnings],
             "processes": result.processes,
             "estimates": [asdict(estimate) for estimate in result.estimates],

@@ -95,6 +95,14 @@ class Result:
         return tuple(name for name in self.processes if name != DATA)
 
     @property
+    def places(self) -> Mapping[str, int]:
+        """Where chunks were computed → their number: ``cpu``, ``cuda``, or with less memory than usual.
+
+        Another place rounds in another way, so that a chunk has another attack of the same strength there.
+        """
+        return self.sums.places
+
+    @property
     def process_names(self) -> tuple[str, ...]:
         """Simulated processes, estimates, then data if there are any."""
         estimates = (estimate.name for estimate in self.estimates)

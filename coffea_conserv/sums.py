@@ -71,6 +71,8 @@ class Sums:
         Dataset → chunk → array of events read and number of calls.
     real
         Dataset → 1 for real data, 0 for simulation, summed over chunks.
+    places
+        Where chunks were computed, ``cpu`` or ``cuda``, with less memory than usual or not → their number.
     """
 
     config: str
@@ -83,6 +85,7 @@ class Sums:
     largest: Mapping[Key, Floats] = field(default_factory=dict)
     chunks: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     real: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
         if not isinstance(other, Sums):
@@ -94,7 +97,7 @@ class Sums:
                 "give every configuration a folder of its own, for example with conserv.config in its name"
             )
             raise MergeError(msg)
-        names = ("hists", "moments", "paired", "counts", "fooling", "shifts", "chunks", "real")
+        names = ("hists", "moments", "paired", "counts", "fooling", "shifts", "chunks", "real", "places")
         merged = {name: _merge(getattr(self, name), getattr(other, name)) for name in names}
         return Sums(self.config, **merged, largest=_merge(self.largest, other.largest, np.maximum))
 
@@ -135,6 +138,8 @@ class Sample:
         Number of events that were read for this chunk.
     real
         Whether these are real data.
+    place
+        Where the attack was computed.
     """
 
     dataset: str
@@ -146,6 +151,7 @@ class Sample:
     working_point: float | Sequence[float]
     events: int
     real: bool = False
+    place: str = "cpu"
 
 
 def score_axis(axis: Any) -> Any:
@@ -192,6 +198,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
         largest,
         {sample.dataset: {sample.chunk: np.array([sample.events, 1.0])}},
         {sample.dataset: int(sample.real)},
+        {sample.place: 1},
     )
 
 

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, check_scores, possible, scores, watched_values
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.options import pick_device, short
+from coffea_conserv.attacks.options import short
+from coffea_conserv.attacks.place import Place
 from coffea_conserv.chunks import seed_of
 from coffea_conserv.regions import check_regions
 
-__all__ = ("DIRECTIONS", "Attack", "values_by_variation")
+__all__ = ("DIRECTIONS", "Attack", "Varied", "values_by_variation")
+
+Varied = tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]
+"""Variation → quantity → values; variation → which events stayed nominal."""
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
 
@@ -34,7 +38,7 @@ class Attack:
         ``all`` events or the ``correct`` ones.
     seed
         Of the run.
-    device
+    place
         Where to.
     """
 
@@ -42,13 +46,13 @@ class Attack:
     models: Sequence[Any]
     target: str
     seed: int
-    device: str
+    place: Place
 
     def quantities(self, batch: Batch, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Features, watched quantities and score of a matrix, each of shape (events,)."""
         named: dict[str, NDArray[Any]] = {f.name: x[:, j] for j, f in enumerate(self.task.features)}
         named |= watched_values(batch, self.task, x)
-        named["score"] = scores(batch, self.models, x, pick_device(self.device))
+        named["score"] = scores(batch, self.models, x, self.place.device)
         check_scores(named["score"], x, self.task.features)
         return named
 
@@ -60,7 +64,7 @@ def values_by_variation(
     origin: tuple[str, str],
     *,
     data: bool,
-) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]:
+) -> Varied:
     """Attack a chunk in both directions.
 
     Parameters
@@ -95,7 +99,7 @@ def values_by_variation(
         if attack.target == "correct":
             some = replace(batch, chosen=short(values["nominal"]["score"], task.points[0], direction))
         seed = seed_of(attack.seed, *origin, direction)
-        outcome = perturb(some, task, attack.models, direction, seed, pick_device(attack.device))
+        outcome = perturb(some, task, attack.models, direction, seed, attack.place.device)
         values[variation] = attack.quantities(batch, outcome.x)
         unattacked[variation] = outcome.unattacked
     return values, unattacked

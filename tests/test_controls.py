@@ -12,6 +12,7 @@ from made_problems import MISSING, Ring, features, made_batch
 from coffea_conserv import Budget, run_controls
 from coffea_conserv.attacks.api import attack
 from coffea_conserv.attacks.controls import _judged, _mismodellings
+from coffea_conserv.attacks.place import places
 from coffea_conserv.errors import ConfigurationError
 
 BUDGET = Budget(rms=0.1, correlation=0.03)
@@ -84,7 +85,7 @@ def test_injected_events_obey_the_rules():
 
     batch = made_batch(400)
     limited = tuple(replace(f, high=1.0) if f.name == "x" else f for f in features())
-    ready = prepare(batch.x, Ring(), limited, Asked(budget=BUDGET, groups=batch.group))
+    ready = prepare(batch.x, Ring(), limited, Asked(budget=BUDGET, groups=batch.group), next(places("cpu")))
     moved = _shifted(ready, 0, 0.3)
     changed = moved[:, 0] != batch.x[:, 0]
     assert changed.any()

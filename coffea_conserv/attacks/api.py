@@ -26,10 +26,10 @@ from coffea_conserv.attacks.options import (
     check_moves,
     check_settings,
     named_solver,
-    pick_device,
     short,
 )
 from coffea_conserv.attacks.outputs import Classes, check_output
+from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features, make_watched
@@ -82,6 +82,9 @@ class Attacked:
     statistics
         What the sample of each group can tell: effective events, share of negative weight, statistical
         floors, and features that are constant, collinear or missing.
+    place
+        Where it was computed: ``cpu``, ``cuda``, or with fewer events at a time than usual, for which the
+        memory was too small. Another place rounds in another way and gives another answer of the same kind.
     """
 
     x: Any
@@ -92,6 +95,7 @@ class Attacked:
     verdict: Verdict
     shifts: tuple[Shift, ...]
     statistics: tuple[Statistics, ...]
+    place: str = "cpu"
 
     @property
     def fooled(self) -> NDArray[np.bool_]:
@@ -223,8 +227,12 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         context=context,
         penalty=penalty,
     )
-    ready = prepare(x, model, features, asked)
-    return ready.finish(perturb(ready.batch, ready.task, ready.models, direction, seed, ready.device))
+
+    def at(place: Place) -> Attacked:
+        ready = prepare(x, model, features, asked, place)
+        return ready.finish(perturb(ready.batch, ready.task, ready.models, direction, seed, ready.device))
+
+    return in_memory(device, at)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +273,7 @@ class Ready:
     ----------
     given
         Features as they were given.
-    batch, task, models, device
+    batch, task, models, place
         What an engine needs.
     direction
         ``signal`` or ``background``.
@@ -277,9 +285,14 @@ class Ready:
     batch: Batch
     task: Task
     models: Sequence[Any]
-    device: torch.device
+    place: Place
     direction: str
     nominal: NDArray[np.float32]
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.place.device
 
     def finish(self, outcome: Outcome) -> Attacked:
         """Scores, fooled events and verdict of what was moved."""
@@ -298,6 +311,7 @@ class Ready:
             Verdict(limits),
             measure_shifts(batch, self.task, moved),
             measure_statistics(batch, self.task),
+            str(self.place),
         )
 
     def _crossing(self, attacked: NDArray[np.float32], point: float) -> Crossing:
@@ -308,12 +322,12 @@ class Ready:
 
 
 @isolated()
-def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Ready:
+def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked, place: Place) -> Ready:
     """Check the arguments of an attack, load its models and evaluate the nominal scores."""
     features, settings = _checked(features, asked)
     matrix = make_matrix(x, features)
-    where = pick_device(asked.device)
-    models = load_models(make_handles(model), asked.output, where)
+    where = place.device
+    models = load_models(make_handles(model), asked.output, place)
     given = (asked.weights, asked.groups, asked.fold, asked.context)
     batch = make_batch(matrix, given, len(models))
     watched, points = make_watched(asked.watch, features), as_points(asked.working_point)
@@ -329,7 +343,7 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked) -> Re
     if asked.target == "correct":
         correct = short(nominal, points[0], asked.direction)
         batch = replace(batch, group=np.where(correct, batch.group, -1))
-    return Ready(x, batch, task, models, where, asked.direction, nominal)
+    return Ready(x, batch, task, models, place, asked.direction, nominal)
 
 
 def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, ...], Any]:

@@ -18,6 +18,7 @@ from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
 from coffea_conserv.attacks.options import check_choice
 from coffea_conserv.attacks.outputs import Classes
+from coffea_conserv.attacks.place import in_memory
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features import Feature
@@ -193,7 +194,8 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
         valid=valid,
         context=context,
     )
-    return _moved(prepare(x, model, features, asked), strength, seed)
+    at = partial(prepare, x, model, features, asked)
+    return in_memory(device, lambda place: _moved(at(place), strength, seed))[0]
 
 
 def _moved(ready: Ready, strength: _Strength, seed: int) -> dict[str, Attacked]:
@@ -277,10 +279,15 @@ def compare(
     )
     check_options("compare", options, " and baselines")
     asked = Asked(budget=budget, solver=solver, **options)
-    ready = prepare(x, model, features, asked)
+    at = partial(prepare, x, model, features, asked)
+    return in_memory(asked.device, lambda place: _compared(at(place), strength, asked.seed))[0]
+
+
+def _compared(ready: Ready, strength: _Strength, seed: int) -> tuple[Compared, ...]:
+    """Rows of the attack and of the baselines."""
     _possible(ready, strength)  # complains before anything expensive starts
-    attacked = perturb(ready.batch, ready.task, ready.models, asked.direction, asked.seed, ready.device)
-    results = {"attack": ready.finish(attacked), **_moved(ready, strength, asked.seed)}
+    attacked = perturb(ready.batch, ready.task, ready.models, ready.direction, seed, ready.device)
+    results = {"attack": ready.finish(attacked), **_moved(ready, strength, seed)}
     rows = [_row(name, ready, result) for name, result in results.items()]
     for name in _STEEP if strength.names is None else ():
         if name not in results:

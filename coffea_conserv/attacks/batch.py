@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.network import BUFFER, Network, one_thread
+from coffea_conserv.attacks.network import Network, one_thread
+from coffea_conserv.attacks.place import BUFFER, OUT_OF_MEMORY
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
@@ -176,6 +177,8 @@ def _called(name: str, function: Callable[[dict[str, Tensor]], Any], columns: di
     except KeyError as error:
         msg = f"{name} asks for {error}, which is not among its columns ({got}); give it in context="
         raise InputError(msg) from error
+    except OUT_OF_MEMORY:
+        raise
     except FAILURES as error:
         msg = f"{name} fails: {type(error).__name__}: {error}. It gets the columns {got}"
         # coffea takes an OSError for an unreadable file and skips the chunk.
@@ -324,4 +327,5 @@ def below_one(score: Tensor) -> Tensor:
 def network_of(batch: Batch, models: Sequence[Any], device: torch.device) -> Network:
     """Models routed by the folds of the events."""
     fold = None if batch.fold is None else torch.as_tensor(np.array(batch.fold), device=device)
-    return Network(tuple(models), fold, BUFFER[device.type])
+    batches = (getattr(model, "batch", None) or BUFFER[device.type] for model in models)
+    return Network(tuple(models), fold, min(batches))

@@ -15,6 +15,7 @@ from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, pr
 from coffea_conserv.attacks.baselines import baselines
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
+from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.budget import Budget
 from coffea_conserv.features import Feature, present
@@ -108,7 +109,20 @@ def run_controls(
     """
     check_options("run_controls", options)
     asked = Asked(budget=budget, **{"objective": "score", **options})
-    ready = prepare(x, model, features, asked)
+
+    def at(place: Place) -> tuple[Control, ...]:
+        ready = prepare(x, model, features, asked, place)
+        arguments = {**vars(asked), "names": ["random"]}
+        for left_out in ("solver", "objective", "penalty"):
+            arguments.pop(left_out)
+        random = baselines(x, model, features, **arguments)["random"]
+        return _controls(ready, asked, random)
+
+    return in_memory(asked.device, at)[0]
+
+
+def _controls(ready: Ready, asked: Asked, random: Attacked) -> tuple[Control, ...]:
+    """Rows of all controls, random moves among them."""
     attacked = _attack(ready, asked)
     rows = [_row("attack", "the attack", ready, attacked)]
     for kind, name, other in (
@@ -117,10 +131,7 @@ def run_controls(
     ):
         within = replace(ready, task=replace(ready.task, budget=other))
         rows.append(_row(kind, name, within, _attack(within, asked)))
-    arguments = {**vars(asked), "names": ["random"]}
-    for left_out in ("solver", "objective", "penalty"):
-        arguments.pop(left_out)
-    rows.append(_row("random", "random moves", ready, baselines(x, model, features, **arguments)["random"]))
+    rows.append(_row("random", "random moves", ready, random))
     rows.extend(_halves(ready, asked))
     rows.extend(_mismodellings(ready))
     return tuple(_judged(rows))

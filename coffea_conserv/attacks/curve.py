@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, pr
 from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
 from coffea_conserv.attacks.options import short
+from coffea_conserv.attacks.place import in_memory
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features import Feature, check_features
@@ -68,12 +70,17 @@ def fooling_curve(
     _check_nested(budgets, check_features(features))
     check_options("fooling_curve", options)
     asked = Asked(budget=budgets[0], **options)
-    ready = prepare(x, model, features, asked)
+    at = partial(prepare, x, model, features, asked)
+    return in_memory(asked.device, lambda place: _curve(at(place), budgets, asked.seed))[0]
+
+
+def _curve(ready: Ready, budgets: Sequence[Budget], seed: int) -> tuple[Attacked, ...]:
+    """Attack with one budget after the other."""
     made: list[Attacked] = []
     best: Outcome | None = None
     for budget in budgets:
         within = replace(ready, task=replace(ready.task, budget=budget))
-        found = perturb(within.batch, within.task, within.models, asked.direction, asked.seed, within.device)
+        found = perturb(within.batch, within.task, within.models, within.direction, seed, within.device)
         best = found if best is None else _better(within, _inside(within, best), found)
         made.append(within.finish(best))
     return tuple(made)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.factory import Model, Pickled
 from coffea_conserv.attacks.outputs import Classes, Reader
+from coffea_conserv.attacks.place import Place
 from coffea_conserv.attacks.sources import make_handle
 from coffea_conserv.attacks.stored import Handle, put_aside
 from coffea_conserv.errors import ModelError
@@ -36,7 +35,7 @@ class Shared:
 
     Examples
     --------
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     (handle,) = make_handles(Shared(torch.nn.Linear(2, 1), folder))
     ...     len(handle.payload), Path(handle.file).name == f"{handle.digest}.model"
@@ -76,8 +75,8 @@ def make_handles(model: Any) -> tuple[Handle, ...]:
     return tuple(made)
 
 
-def load_models(handles: Sequence[Handle], output: str | Classes, device: torch.device) -> tuple[Reader, ...]:
-    """Load models on a device, each as a function that gives one logit per event.
+def load_models(handles: Sequence[Handle], output: str | Classes, place: Place) -> tuple[Reader, ...]:
+    """Load models at a place, each as a function that gives one logit per event.
 
     Parameters
     ----------
@@ -85,17 +84,18 @@ def load_models(handles: Sequence[Handle], output: str | Classes, device: torch.
         One model, or one per fold.
     output
         What they give.
-    device
-        Where to.
+    place
+        Where to, and how many events they get at a time.
     """
     several = len(handles) > 1
     return tuple(
         Reader(
-            handle.load(device),
+            handle.load(place.device),
             output,
             handle.dtype,
             handle.kind != "callback",
             f"model of fold {k}" if several else "model",
+            place.batch,
         )
         for k, handle in enumerate(handles)
     )

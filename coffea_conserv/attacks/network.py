@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.outputs import Classes, Reader, saturated
+from coffea_conserv.attacks.place import BUFFER, OUT_OF_MEMORY
 from coffea_conserv.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 __all__ = ("Network", "check_network", "one_thread")
-
-BUFFER = {"cpu": 16_384, "cuda": 2**18}
-"""Events that are evaluated at a time: they stay in the cache of a core, and keep a GPU busy."""
 
 _REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch._dynamo.exc.Unsupported)
 """What modules and exported programs raise for inputs that they cannot take."""
@@ -120,7 +118,7 @@ def _first_call(reader: Reader, x: Tensor, names: Sequence[str]) -> Any:
         with torch.no_grad():
             return reader.raw(x)
     except _REFUSALS as error:
-        if isinstance(error, ModelError):  # a function of NumPy has said what is wrong
+        if isinstance(error, ModelError | OUT_OF_MEMORY):  # a function of NumPy has said what is wrong
             raise
         kind = str(reader.dtype).removeprefix("torch.")
         msg = (
@@ -165,6 +163,8 @@ def _check_alone(reader: Reader, x: Tensor, logits: Tensor) -> None:
     try:
         with torch.no_grad():
             alone = reader(x[:1])
+    except OUT_OF_MEMORY:
+        raise
     except _REFUSALS as error:
         msg = f"{reader.name} takes {len(x)} events, but not a single one; {remedy}: {error}"
         raise ModelError(msg) from None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.candidates import check_single
 from coffea_conserv.attacks.loop import Solver
+from coffea_conserv.attacks.place import check_device
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
@@ -29,7 +28,6 @@ __all__ = (
     "check_moves",
     "check_settings",
     "named_solver",
-    "pick_device",
     "short",
 )
 
@@ -61,10 +59,9 @@ def check_settings(budget: Any, seed: Any, device: Any) -> None:
         msg = f"budget must be a Budget, such as Budget(rms=0.05), got {budget!r}"
     elif isinstance(seed, bool) or not isinstance(seed, Integral):
         msg = f"seed must be an integer, got {seed!r}"
-    elif not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        msg = f"device={device!r} is not known; choose one of auto, cpu, cuda"
     if msg:
         raise ConfigurationError(msg)
+    check_device(device)
 
 
 def check_moves(penalty: Any, features: Sequence[Feature], solver: Solver) -> None:
@@ -98,14 +95,3 @@ def named_solver(solver: Any) -> Solver:
         msg = f"the repr of solver {solver!r} must show its settings; make it a frozen dataclass"
         raise ConfigurationError(msg)
     return solver
-
-
-def pick_device(device: str) -> torch.device:
-    """Device of a name; ``auto`` takes CUDA where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = torch.device(device)
-    if made.type == "cuda" and not torch.cuda.is_available():
-        msg = f"device={device!r}, but torch sees no CUDA device here; use device='auto' or 'cpu'"
-        raise ConfigurationError(msg)
-    return made

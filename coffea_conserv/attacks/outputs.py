@@ -133,6 +133,8 @@ class Reader:
         Whether it can have a gradient.
     name
         How errors call it.
+    batch
+        Events that it gets at a time; as many as are usual on its device if not given.
     """
 
     model: Callable[[Tensor], Any]
@@ -140,6 +142,7 @@ class Reader:
     dtype: torch.dtype = torch.float32
     gradient: bool = True
     name: str = "model"
+    batch: int | None = None
 
     def raw(self, x: Tensor) -> Any:
         """Give what the model gives."""

@@ -143,8 +143,8 @@ def _from_onnx(path: Path) -> Handle:
         raise ModelError(msg) from None
     except (ImportError, RuntimeError) as error:  # onnx2torch imports torchvision
         msg = (
-            f"model file {path} needs onnx2torch, which cannot be imported: {error}; torch and torchvision have "
-            "to be builds for each other"
+            f"model file {path} needs onnx2torch, which cannot be imported: {error}; torch and torchvision "
+            "have to be builds for each other"
         )
         raise ModelError(msg) from None
     try:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import Prices, Totals, used
-from coffea_conserv.attacks.network import BUFFER
 from coffea_conserv.attacks.pairing import Pairing
+from coffea_conserv.attacks.place import BUFFER
 from coffea_conserv.attacks.pricing import Quote, add, fits, quote
 from coffea_conserv.attacks.problem import Problem, standard
 from coffea_conserv.attacks.sets import Room, penalty
@@ -113,7 +113,8 @@ class Run:
     def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:
         self.problem, self.settings, self.limits = problem, settings, problem.limits
         self.pairing = Pairing(problem, seed)
-        self.buffer = settings.buffer or BUFFER[problem.x.device.type]
+        usual: int = getattr(problem.logit, "batch", BUFFER[problem.x.device.type])
+        self.buffer = settings.buffer or usual
         self.room = Room(problem.limits, settings.full, settings.edge)
         few = (_LARGE / problem.limits.events).clamp(min=1).sqrt()
         self.stiffness = settings.stiffness * few[:, None].expand(-1, 2)

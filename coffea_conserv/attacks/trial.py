@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.model import Handle, load_models
 from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.outputs import Classes
+from coffea_conserv.attacks.place import places
 from coffea_conserv.features import Feature
 
 __all__ = ("examples", "try_models")
@@ -26,7 +27,7 @@ def try_models(
     key = ":".join((*(handle.digest for handle in handles), repr(output), str(len(features))))
     if key in _tried:
         return
-    models = load_models(handles, output, torch.device("cpu"))
+    models = load_models(handles, output, next(places("cpu")))
     check_network(models, torch.from_numpy(x), [feature.name for feature in features])
     _tried.add(key)
 
