@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from made_conserv import call as attacked
@@ -14,6 +15,8 @@ from made_nano import write
 from made_results import result_of
 
 from coffea_conserv import Names
+from coffea_conserv.attacks.model import load_models
+from coffea_conserv.attacks.place import places
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"<!-- example: tests/test_docs.py runs this -->\n```python\n(.*?)```", re.DOTALL)
@@ -122,3 +125,20 @@ def test_the_page_on_evidence(tmp_path, monkeypatch, capsys):
     exec(block, {})  # noqa: S102 -- our own page
     assert "low conservUp χ² of a marginal" in capsys.readouterr().out
     assert "<h2>Detectability</h2>" in (tmp_path / "results" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.\w+` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:No format checks were performed on input")
+def test_the_page_on_models():
+    """Every kind of model is taken, those that are one network as the same one."""
+    names = {}
+    for block in BLOCK.findall((DOCS / "models.md").read_text()):
+        exec(block, names)  # noqa: S102 -- our own page
+    rows = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
+    logits = [
+        load_models(names[kind].handles, "logit", next(places("cpu")))[0](torch.from_numpy(x))
+        for kind, x in (("wrapped", rows), ("plain", rows / 3))
+    ]
+    torch.testing.assert_close(*logits)
+    assert len(list(Path("models").iterdir())) == 1

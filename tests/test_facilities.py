@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
-from coffea.processor import DaskExecutor, IterativeExecutor, ProcessorABC, Runner
+from coffea.processor import IterativeExecutor, ProcessorABC, Runner
 from made_conserv import difference
-from made_flat import write_files
 from made_pages import (
     CONNECT,
     FOLDER,
@@ -148,48 +147,6 @@ def test_the_job_script_is_the_documented_one(page, folder, monkeypatch):
 
 
 # --- what the overview says --------------------------------------------------------------------------------
-
-
-class Where(ProcessorABC):
-    """Tell which worker processed how many events; runs are told apart, or Dask may reuse what it has."""
-
-    def __init__(self, run):
-        self.run = run
-
-    def process(self, events):
-        """Count the events of a chunk under the name of the worker."""
-        return {distributed.get_worker().name: len(events)}
-
-    def postprocess(self, accumulator):
-        """Return the counts as they are."""
-        return accumulator
-
-
-def test_a_resource_chooses_the_worker(tmp_path):
-    """Of two workers, only the one that offers what is asked for gets chunks."""
-    import dask  # noqa: PLC0415 -- optional
-
-    fileset = write_files(tmp_path, count=20)
-    plain = {"nthreads": 1, "dashboard_address": None}
-    workers = {
-        "with": {"cls": distributed.Worker, "options": plain | {"resources": {"GPU": 1}}},
-        "without": {"cls": distributed.Worker, "options": plain},
-    }
-    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": ":0"}}
-    with (
-        distributed.SpecCluster(workers=workers, scheduler=scheduler) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        client.wait_for_workers(2)
-        offers = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
-        assert sorted(map(bool, offers)) == [False, True]
-        runner = Runner(DaskExecutor(client=client, status=False), schema=BaseSchema, chunksize=2)
-        chunks = list(runner.preprocess(fileset, treename="Events"))
-        anywhere = runner(chunks, Where("first"), treename="Events")
-        with dask.annotate(resources={"GPU": 1}):
-            there = runner(chunks, Where("second"), treename="Events")
-    assert set(anywhere) == {"with", "without"}
-    assert there == {"with": 60}
 
 
 class Finished(ProcessorABC):
