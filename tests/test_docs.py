@@ -142,3 +142,22 @@ def test_the_page_on_models():
     ]
     torch.testing.assert_close(*logits)
     assert len(list(Path("models").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_the_page_on_analyses(tmp_path, monkeypatch, capsys):
+    """On generated events: limits are kept, ttbar is fooled, and nothing migrates."""
+    pytest.importorskip("pythia8mc", reason="pythia8mc of the extra 'generate' is not installed")
+    from example_analysis.generate import GenerationConfig, generate  # noqa: PLC0415 -- needs Pythia
+
+    monkeypatch.chdir(tmp_path)
+    events = {"ttbar": 3000, "WW": 3000, "data": 300}
+    generate(GenerationConfig(out=tmp_path / "example_data", events=events, jobs=1), progress=False)
+    names = {}
+    for block in BLOCK.findall((DOCS / "analyses.md").read_text()):
+        exec(block, names)  # noqa: S102 -- our own page
+    assert names["result"].verdict.passed
+    assert names["result"].fooling_of("ttbar", "4j2b", "conservDown").ratio > 0.1
+    assert "variation" in names["wrapped"]["observable"].axes.name
+    assert re.search(r"4j2b ttbar conservUp 0\.0 0\.0", capsys.readouterr().out)
