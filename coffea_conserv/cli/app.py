@@ -1,4 +1,4 @@
-"""Commands on the folder of a result: check, export, plot and report."""
+"""All commands; here those on the folder of a result: check, export, plot and report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from coffea_conserv.cli import launch
 from coffea_conserv.cli import options as given
+from coffea_conserv.cli.telling import told
 
 # What takes time to import is imported by the commands that need it: --help answers at once.
 if TYPE_CHECKING:
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
 __all__ = ("app",)
 
 HELP = """
-The robustness systematic of a classifier: what comes after the run.
+The robustness systematic of a classifier, without writing Python.
 
-A run leaves a result, which [bold]result.save("results/result.coffea")[/] keeps. On its folder:
+[bold]plan[/]    What a run will be: sizes of groups, what the budget means, time, memory.
+[bold]run[/]     An analysis with the attack, here or on a cluster of Dask.
+
+A run leaves a folder with result.coffea, as [bold]result.save("results/result.coffea")[/]
+does. On this folder:
 
 [bold]check[/]   Limits, and what tests of marginals, correlations and events see, against
         data too; how many events a validation needs. [dim]evidence.json[/]
@@ -36,6 +42,7 @@ A run leaves a result, which [bold]result.save("results/result.coffea")[/] keeps
 [bold]plot[/]    Pictures. [dim]plots/[/]
 [bold]report[/]  One page with all of it, for a reviewer. [dim]report.html[/]
 
+  coffea-conserv run --config conserv.yaml --fileset fileset.json --out results
   coffea-conserv report results --signal VBF --signal ggH
 """
 
@@ -47,25 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
-
-
-@contextmanager
-def _told() -> Iterator[Console]:
-    """Print errors that name their remedy as text instead of a traceback."""
-    from coffea_conserv.errors import ConservError  # noqa: PLC0415
-
-    console = _console()
-    try:
-        yield console
-    except ConservError as error:
-        console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+app.command()(launch.plan)
+app.command()(launch.run)
 
 
 def _load(results: Path, signal: list[str] | None, above: float, *, unblind: bool) -> Result:
@@ -122,7 +112,7 @@ def check(  # noqa: PLR0913 -- options of a command line
 
     [bold]Takes[/] seconds; with attacked events about half a minute for each region.
     """
-    with _told() as console:
+    with told() as console:
         result = _load(results, signal, blind_above, unblind=unblind)
         effort = {"events": size, "permutations": permutations, "slices": slices, "seed": seed}
         evidence = _gather(console, results, result, (region, events, uncertainty), effort)
@@ -214,7 +204,7 @@ def export(  # noqa: PLR0913 -- options of a command line
 
     [bold]Takes[/] seconds.
     """
-    with _told() as console:
+    with told() as console:
         from coffea_conserv.treatment import Treatment  # noqa: PLC0415
 
         treatment = Treatment(
@@ -279,7 +269,7 @@ def plot(
 
     [bold]Takes[/] about a third of a second for each picture.
     """
-    with _told() as console:
+    with told() as console:
         result = _load(results, signal, blind_above, unblind=unblind)
         from coffea_conserv.plotting import save_all  # noqa: PLC0415 -- matplotlib is optional
 
@@ -319,7 +309,7 @@ def report(  # noqa: PLR0913 -- options of a command line
 
     [bold]Takes[/] about a third of a second for each picture.
     """
-    with _told() as console:
+    with told() as console:
         result = _load(results, signal, blind_above, unblind=unblind)
         from coffea_conserv.cli import reading  # noqa: PLC0415
         from coffea_conserv.reporting import write_page  # noqa: PLC0415

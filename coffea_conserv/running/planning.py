@@ -1,0 +1,214 @@
+"""What a run will be, from a few events of each dataset: sizes, floors, cost and memory."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from coffea_conserv.budget import Budget
+from coffea_conserv.floors import Floors
+from coffea_conserv.running.build import Plan
+from coffea_conserv.running.runs import Fileset, Where, chunks_of, execute
+from coffea_conserv.samples import Statistics
+from coffea_conserv.sums import COUNTS, Sums
+
+__all__ = ("SENSIBLE", "Cost", "Group", "Outlook", "look_ahead")
+
+SENSIBLE = 1000
+"""Events of a group in a chunk: an attack on so many has four fifths and more of its strength on 6,000; see
+``docs/commands.md``."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is to be expected of one dataset in one region.
+
+    Parameters
+    ----------
+    dataset, region
+        Which one.
+    events
+        Of the whole run, scaled up from those that were read.
+    effective_events
+        The same of (Σw)² / Σw².
+    per_chunk
+        Events of an average chunk.
+    negative_share
+        Share of negative weight.
+    floors
+        What two samples of the size of the whole run differ by, by chance.
+    below
+        Limits of the budget that are below that.
+    chunk
+        Smallest sensible number of events that a chunk should read, so that the group has
+        :data:`SENSIBLE` events in it, or all that there are.
+    """
+
+    dataset: str
+    region: str
+    events: float
+    effective_events: float
+    per_chunk: float
+    negative_share: float
+    floors: Floors
+    below: tuple[str, ...]
+    chunk: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the run takes, from what a part of it took here.
+
+    Parameters
+    ----------
+    seconds
+        One core, all chunks, the analysis included.
+    attack
+        Share of it that the attack takes.
+    memory
+        Largest memory of this process [bytes] after one chunk of each dataset, libraries included.
+    tried
+        Events that were read to find out.
+    model
+        Bytes of the models that each chunk carries.
+    """
+
+    seconds: float
+    attack: float
+    memory: int
+    tried: int
+    model: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will be.
+
+    Parameters
+    ----------
+    config
+        Hash of the configuration.
+    datasets
+        Dataset → number of events, and of chunks.
+    budget
+        The limits.
+    groups
+        Simulated datasets by region.
+    cost
+        Time and memory.
+    """
+
+    config: str
+    datasets: Mapping[str, tuple[int, int]]
+    budget: Budget
+    groups: tuple[Group, ...]
+    cost: Cost
+
+    @property
+    def chunk(self) -> float:
+        """Smallest sensible number of events that a chunk should read."""
+        return max((group.chunk for group in self.groups), default=math.nan)
+
+
+def look_ahead(
+    plan: Plan, fileset: Fileset, *, sample: int = 10_000, tell: Callable[[str], None] = lambda _: None
+) -> Outlook:
+    """Read a few events of each dataset, without and with the attack.
+
+    Parameters
+    ----------
+    plan, fileset
+        What is to be run.
+    sample
+        Events of each dataset that are read at most.
+    tell
+        Gets a text before each part.
+    """
+    tell("opening the files")
+    chunks = chunks_of(plan, fileset)
+    datasets: dict[str, tuple[int, int]] = {}
+    for chunk in chunks:
+        events, count = datasets.get(chunk.dataset, (0, 0))
+        size = int(chunk.entrystop - chunk.entrystart)
+        datasets[chunk.dataset] = (events + size, count + 1)
+    few = _few(chunks_of(plan, fileset, min(sample, plan.config.chunksize)))
+    read = {chunk.dataset: int(chunk.entrystop - chunk.entrystart) for chunk in few}
+    tell("the analysis on a few events of each dataset")
+    attacked = replace(plan, conserv=replace(plan.conserv, keep=None))
+    no_move = replace(plan.conserv.budget, move=0)
+    still = replace(attacked, conserv=replace(attacked.conserv, budget=no_move))
+    first, alone = _timed(still, few)
+    tell("the attack on the same events")
+    _, both = _timed(attacked, few)
+    total = sum(events for events, _ in datasets.values())
+    tried = sum(read.values())
+    cost = Cost(
+        both * total / tried,
+        max(both - alone, 0.0) / both,
+        _memory(),
+        tried,
+        sum(len(handle.payload) for handle in plan.conserv.handles),
+    )
+    budget = plan.conserv.budget
+    statistics = {row.group: row for row in still.conserv.result(first).statistics}
+    groups = _groups(first, (datasets, read), (budget, statistics), len(plan.conserv.features))
+    return Outlook(plan.conserv.config, datasets, budget, groups, cost)
+
+
+def _few(chunks: Sequence[Any]) -> list[Any]:
+    """One chunk of each dataset, the largest."""
+    best: dict[str, Any] = {}
+    for chunk in chunks:
+        size = chunk.entrystop - chunk.entrystart
+        old = best.get(chunk.dataset)
+        if old is None or size > old.entrystop - old.entrystart:
+            best[chunk.dataset] = chunk
+    return list(best.values())
+
+
+def _timed(plan: Plan, chunks: Sequence[Any]) -> tuple[Sums, float]:
+    start = time.perf_counter()
+    ran = execute(plan, chunks, Where(), lambda _: None)
+    return ran.sums, time.perf_counter() - start
+
+
+def _memory() -> int:
+    """Largest memory of this process [bytes]."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _groups(
+    sums: Sums,
+    sizes: tuple[Mapping[str, tuple[int, int]], Mapping[str, int]],
+    judged: tuple[Budget, Mapping[str, Statistics]],
+    features: int,
+) -> tuple[Group, ...]:
+    """Scale up what was read."""
+    (datasets, read), (budget, statistics) = sizes, judged
+    made = []
+    for (dataset, region, variation), values in sorted(sums.counts.items()):
+        if variation != "nominal" or sums.real.get(dataset):
+            continue
+        counts = dict(zip(COUNTS, np.asarray(values).tolist(), strict=True))
+        total, chunks = datasets[dataset]
+        scale = total / read[dataset]
+        row = statistics.get(f"{dataset}/{region}")
+        effective = (row.effective_events if row else 0.0) * scale
+        floors = Floors(effective, row.bins if row else 1, features)
+        events = counts["events"] * scale
+        share = counts["events"] / read[dataset]
+        negative = row.negative_share if row else 0.0
+        below = tuple(budget.below(floors)) if effective > 0 else ()
+        chunk = min(SENSIBLE / share, total) if share > 0 else float(total)
+        made.append(
+            Group(dataset, region, events, effective, events / chunks, negative, floors, below, chunk)
+        )
+    return tuple(made)

@@ -1,0 +1,292 @@
+"""Run a processor over a fileset: here, in processes of this machine, or on a cluster of Dask."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import coffea.util
+from coffea import nanoevents
+from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner, SimpleCheckpointer
+
+from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.files import replacing
+from coffea_conserv.running.build import Plan, imported
+from coffea_conserv.running.clusters import workers_with
+from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
+from coffea_conserv.sums import Sums
+
+if TYPE_CHECKING:
+    from coffea_conserv.result import Result
+
+__all__ = ("Ran", "Where", "chunks_of", "execute", "read_fileset", "write_results")
+
+Fileset = dict[str, dict[str, Any]]
+CONNECT = 20  # seconds for a scheduler to answer
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where chunks are processed.
+
+    Parameters
+    ----------
+    client
+        Address of a Dask scheduler; ``None``: on this machine.
+    workers
+        Processes of this machine; 1: in this one.
+    resources
+        What workers of Dask have to offer, for example ``{"GPU": 1}``.
+    checkpoints
+        Folder of coffea's checkpoints; those of the configuration are in a folder of their own in it.
+    """
+
+    client: str | None = None
+    workers: int = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+    checkpoints: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            msg = f"{self.workers} workers can do nothing: ask for at least one"
+            raise ConfigurationError(msg)
+        if self.resources and self.client is None:
+            msg = "resources are of workers of Dask: give --client, too"
+            raise ConfigurationError(msg)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run has given.
+
+    Parameters
+    ----------
+    output
+        Merged output of the processor.
+    sums
+        What is in it of the attack.
+    chunks
+        What was asked for.
+    """
+
+    output: Any = field(repr=False)
+    sums: Sums = field(repr=False)
+    chunks: Sequence[Any] = field(repr=False)
+
+
+def read_fileset(path: Path) -> Fileset:
+    """Read a fileset of coffea from a JSON file; files are looked for where it is.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not there or no fileset, or a file of it is not there.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"the fileset {path} cannot be read: {error}"
+        raise ConfigurationError(msg) from None
+    if not isinstance(content, dict) or not content:
+        msg = f"the fileset {path} must be a JSON object, dataset → files and metadata"
+        raise ConfigurationError(msg)
+    return {name: _dataset(path, name, entry) for name, entry in content.items()}
+
+
+def _dataset(path: Path, name: str, entry: Any) -> dict[str, Any]:
+    """One dataset in coffea's long form."""
+    parts = entry if isinstance(entry, dict) and "files" in entry else {"files": entry}
+    files = parts["files"]
+    if isinstance(files, list):
+        files = {file: parts.get("treename") for file in files}
+    if not isinstance(files, dict) or not files:
+        msg = f"the fileset {path}: dataset {name} has no files; write name → {{files: {{file: tree}}}}"
+        raise ConfigurationError(msg)
+    made = {}
+    for file, tree in files.items():
+        local = "://" not in str(file)
+        place = str(path.parent / file) if local else str(file)
+        if local and "*" not in place and not Path(place).exists():
+            msg = f"the fileset {path}: dataset {name}: {place} does not exist"
+            raise ConfigurationError(msg)
+        made[place] = tree["object_path"] if isinstance(tree, dict) else tree
+    return {"files": made, "metadata": {"is_data": False, **parts.get("metadata", {})}}
+
+
+def schema_of(text: str) -> Any:
+    """A schema of coffea, by its name or as ``module:Class``."""
+    if ":" in text:
+        return imported(text)
+    found = getattr(nanoevents, text, None)
+    if found is None:
+        known = ", ".join(sorted(name for name in dir(nanoevents) if name.endswith("Schema")))
+        msg = f"coffea has no schema {text!r}; there are {known}, or give module:Class"
+        raise ConfigurationError(msg)
+    return found
+
+
+def chunks_of(plan: Plan, fileset: Fileset, chunksize: int | None = None, **options: Any) -> list[Any]:
+    """Open all files, and split them into chunks."""
+    runner = _runner(plan, IterativeExecutor(status=False), chunksize or plan.config.chunksize, **options)
+    trees = {name: dict(entry["files"]) for name, entry in fileset.items()}
+    default = plan.config.treename
+    whole = {
+        name: {**entry, "files": {file: tree or default for file, tree in trees[name].items()}}
+        for name, entry in fileset.items()
+    }
+    with _without_bars():
+        return list(runner.preprocess(whole, treename=default))
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep coffea's bars, which it draws whatever ``status=`` says, from drawing over those of others."""
+    console = getattr(coffea.util, "coffea_console", None)
+    if console is None:
+        yield
+        return
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dict[str, Any]], None]) -> Ran:
+    """Process chunks.
+
+    Parameters
+    ----------
+    plan
+        Attack and processor.
+    chunks
+        Of :func:`chunks_of`.
+    where
+        Where to.
+    tell
+        Gets a message for each chunk, from another thread.
+
+    Raises
+    ------
+    ConfigurationError, InputError
+        If nobody answers there, or the output has nothing of the attack; and whatever the processor raises.
+    """
+    keeper = None
+    if where.checkpoints is not None:
+        keeper = SimpleCheckpointer(str(where.checkpoints / plan.conserv.config))
+    processor = plan.make(plan.conserv)
+    with _executor(where, plan, tell) as (executor, sink), _without_bars():
+        runner = _runner(plan, executor, plan.config.chunksize, checkpointer=keeper)
+        output = runner(list(chunks), Told(processor, sink), treename=plan.config.treename)
+    sums = find_sums(output)
+    if sums is None:
+        msg = (
+            "the output of the processor has nothing of the attack; let it return what Conserv returns, for "
+            "example as output['conserv'], or wrap it with wrapper:"
+        )
+        raise InputError(msg)
+    return Ran(output, sums, chunks)
+
+
+def _runner(plan: Plan, executor: Any, chunksize: int, **options: Any) -> Any:
+    return Runner(executor, schema=schema_of(plan.config.schema_), chunksize=chunksize, **options)
+
+
+@contextmanager
+def _executor(
+    where: Where, plan: Plan, tell: Callable[[dict[str, Any]], None]
+) -> Iterator[tuple[Any, Callable[[dict[str, Any]], None]]]:
+    """Executor of coffea, and where its workers tell what they have done."""
+    if where.client is None:
+        with tempfile.TemporaryDirectory() as folder, to_file(Path(folder) / "progress", tell) as sink:
+            if where.workers == 1:
+                yield IterativeExecutor(status=False), sink
+            else:
+                yield FuturesExecutor(status=False, workers=where.workers), sink
+        return
+    with _connected(where.client) as client:
+        offered = workers_with(client, **where.resources) if where.resources else nullcontext()
+        topic = f"coffea_conserv-{uuid.uuid4().hex}"
+        with offered, to_topic(client, topic, tell) as sink:
+            _send(client, plan.modules)
+            yield DaskExecutor(client=client, status=False, retries=3), sink
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client  # noqa: PLC0415 -- of an extra
+    except ModuleNotFoundError as error:
+        msg = "--client needs Dask: pip install 'coffea-conserv[dask]'"
+        raise ConfigurationError(msg) from error
+    try:
+        client = Client(address, timeout=CONNECT)
+    except (OSError, ValueError) as error:
+        msg = f"no Dask scheduler answers at {address!r} ({error}); check the address, or leave it out"
+        raise ConfigurationError(msg) from None
+    with client:
+        yield client
+
+
+def _send(client: Any, modules: Sequence[str]) -> None:
+    """Send modules that lie in this folder, and are installed nowhere, to scheduler and workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in modules:
+            file = importlib.import_module(name).__file__
+            here = Path(file).resolve() if file else None
+            if here is None or not here.is_relative_to(Path.cwd()) or "site-packages" in here.parts:
+                continue
+            if here.name != "__init__.py":
+                client.upload_file(str(here))
+                continue
+            packed = Path(folder) / f"{name}.zip"
+            with zipfile.ZipFile(packed, "w") as archive:
+                for one in sorted(here.parent.rglob("*.py")):
+                    archive.write(one, str(one.relative_to(here.parent.parent)))
+            client.upload_file(str(packed))
+
+
+def write_results(plan: Plan, ran: Ran, out: Path) -> Result:
+    """Write the output before anything can go wrong with it; then judge it, and write the rest.
+
+    Parameters
+    ----------
+    plan, ran
+        What was run, and what it gave.
+    out
+        Folder of ``output.coffea``, ``result.coffea``, ``verdict.json`` and ``templates.root``.
+
+    Raises
+    ------
+    ConfigurationError, InputError
+        If processes, totals or estimates of the configuration do not fit.
+    """
+    with replacing(out / "output.coffea") as part:
+        coffea.util.save(ran.output, str(part))
+    result = _result_of(plan, ran)
+    result.save(out / "result.coffea")
+    result.to_json(out / "verdict.json")
+    result.templates("score").to_root(out / "templates.root")
+    return result
+
+
+def _result_of(plan: Plan, ran: Ran) -> Result:
+    from coffea_conserv.result import Estimate  # noqa: PLC0415 -- workers do not need it
+
+    entries = plan.config.estimates or {}
+    estimates = [Estimate(name, entry.regions, entry.factor) for name, entry in entries.items()]
+    return plan.conserv.result(
+        ran.sums,
+        processes=plan.config.processes,
+        totals=plan.config.totals,
+        estimates=estimates,
+        asked=ran.chunks,
+    )
