@@ -218,6 +218,9 @@ def _check_fixed(name: str, axis: Any) -> None:
     if not all(hasattr(axis, part) for part in ("edges", "label", "traits")):
         msg = f"{name!r}: the axis must be one of hist.axis, got {axis!r}"
         raise ConfigurationError(msg)
+    if axis.traits.ordered and axis.traits.continuous and axis.edges[0] > axis.edges[-1]:
+        msg = f"{name!r}: the edges of {axis!r} fall; give the smaller one first"
+        raise ConfigurationError(msg)
     if axis.traits.growth:
         msg = f"{name!r}: a growing axis has no fixed bins; declare them with growth=False"
         raise ConfigurationError(msg)

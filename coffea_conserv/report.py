@@ -153,10 +153,10 @@ def statistics_table(result: Result) -> Table:
     """Make a table of what two samples of each size differ by, by chance, and which limits are below."""
     caption = "differences of two independent samples of as many effective events, by chance"
     table = Table(title="what the samples can tell", caption=caption)
-    table.add_column("group", overflow="fold")
+    table.add_column("group", overflow="fold", min_width=10)
     for name in ("events", "effective", "negative", "r.m.s.", "JSD", "KS", "correlation"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("limits below", overflow="fold")
+    table.add_column("limits below", overflow="fold", min_width=11)
     for row in result.statistics:
         sizes = (f"{row.events:,.0f}", f"{row.effective_events:,.0f}", f"{row.negative_share:.1%}")
         floors = (share_text(row.rms), f"{row.jsd:.3f}", f"{row.ks:.3f}", f"{row.correlation:.3f}")

@@ -201,6 +201,7 @@ def test_json_reads_back_equal():
         "fooling",
         "shifts",
         "statistics",
+        "computed_on",
         "coverage",
         "events_per_chunk",
         "warnings",

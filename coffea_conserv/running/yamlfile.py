@@ -15,6 +15,10 @@ __all__ = ("Document", "read_yaml")
 Place = tuple[str | int, ...]
 
 
+class _Placed(ConfigurationError):
+    """An error that says already where it is."""
+
+
 @dataclass(frozen=True)
 class Document:
     """Content of a YAML file, and where in it everything is.
@@ -49,7 +53,7 @@ class Document:
         """Error that names file, line and path."""
         known = [str(part) for k, part in enumerate(place) if self._known(place[: k + 1])]
         where = f", {'.'.join(known)}" if known else ""
-        return ConfigurationError(f"{self.path}, line {self.line(place)}{where}: {text}")
+        return _Placed(f"{self.path}, line {self.line(place)}{where}: {text}")
 
     def _known(self, place: Sequence[str | int]) -> bool:
         return any(key[-1:] == tuple(place[-1:]) for key in self.lines)
@@ -59,6 +63,8 @@ class Document:
         """Errors of this package inside of it name file and line."""
         try:
             yield
+        except _Placed:
+            raise
         except ConservError as error:
             raise self.error(place, str(error)) from error
 
