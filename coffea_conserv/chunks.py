@@ -19,6 +19,9 @@ __all__ = ("Asked", "Coverage", "coverage_of", "identity", "median_chunk", "read
 def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, str, int | None]:
     """Dataset, chunk and number of events read, from the metadata of the events where there are some.
 
+    coffea's ``trace`` calls with no event and with one, whose metadata name no chunk. Nothing can be attacked
+    there, so that they need none.
+
     Raises
     ------
     InputError
@@ -31,6 +34,8 @@ def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, 
         raise InputError(msg)
     if chunk is None and {"fileuuid", "entrystart", "entrystop"} <= set(metadata):
         chunk = f"{metadata['fileuuid']}:{metadata['entrystart']}-{metadata['entrystop']}"
+    if chunk is None and hasattr(events, "metadata") and len(events) < 2:
+        chunk = ""
     if chunk is None:
         msg = "no chunk identity: give events= as coffea's Runner hands them out, or chunk="
         raise InputError(msg)

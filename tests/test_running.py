@@ -203,7 +203,7 @@ def test_what_is_wrong_is_said_with_its_line(changes, message, here):
 
 def test_what_is_not_there(here):
     """No file, no processor, no model."""
-    with pytest.raises(ConfigurationError, match="configuration .*none.yaml cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"configuration .*none\.yaml cannot be read"):
         read_configuration(here / "none.yaml")
     with pytest.raises(
         ConfigurationError, match="no processor: give processor: module:Class, or --processor"
@@ -236,7 +236,7 @@ def test_filesets_are_looked_into(here):
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_fileset(short)
     with pytest.raises(
-        ConfigurationError, match="coffea has no schema 'NoSchema'; there are .*NanoAODSchema"
+        ConfigurationError, match=r"coffea has no schema 'NoSchema'; there are .*NanoAODSchema"
     ):
         schema_of("NoSchema")
     assert schema_of("made_nano:Schema").__name__ == "Schema"

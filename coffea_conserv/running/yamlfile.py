@@ -15,7 +15,7 @@ __all__ = ("Document", "read_yaml")
 Place = tuple[str | int, ...]
 
 
-class _Placed(ConfigurationError):
+class _PlacedError(ConfigurationError):
     """An error that says already where it is."""
 
 
@@ -53,7 +53,7 @@ class Document:
         """Error that names file, line and path."""
         known = [str(part) for k, part in enumerate(place) if self._known(place[: k + 1])]
         where = f", {'.'.join(known)}" if known else ""
-        return _Placed(f"{self.path}, line {self.line(place)}{where}: {text}")
+        return _PlacedError(f"{self.path}, line {self.line(place)}{where}: {text}")
 
     def _known(self, place: Sequence[str | int]) -> bool:
         return any(key[-1:] == tuple(place[-1:]) for key in self.lines)
@@ -63,7 +63,7 @@ class Document:
         """Errors of this package inside of it name file and line."""
         try:
             yield
-        except _Placed:
+        except _PlacedError:
             raise
         except ConservError as error:
             raise self.error(place, str(error)) from error
