@@ -21,6 +21,7 @@ from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, P
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, Feature, Shared
+from coffea_conserv.attacks.transport import Transport
 
 CHUNKS, EVENTS = 80, 200
 
@@ -130,3 +131,32 @@ def _to_get_it(processor):
             handle.load(torch.device("cpu"))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+def test_size_of_outputs(benchmark, row):
+    """Bytes of the output of a chunk, and of 200 datasets with 3 regions and 20 features, merged."""
+    axis = hist.axis.Regular(40, -3, 3)
+    features = [Feature(f"q{j}", axis) for j in range(20)]
+    conserv = Conserv(model=Ballast(0), features=features, budget=Budget(rms=0.1), solver=Transport(steps=1))
+    rng = np.random.default_rng(1)
+    regions = {name: np.arange(3000) % 3 == k for k, name in enumerate("abc")}
+
+    def chunk(k):
+        columns = {feature.name: rng.normal(size=3000).astype(np.float32) for feature in features}
+        weight = rng.uniform(0.5, 1.5, 3000)
+        return conserv(columns, weight=weight, regions=regions, dataset=f"d{k}", chunk="c")
+
+    parts = [chunk(k) for k in range(200)]
+    whole = benchmark.pedantic(lambda: _tree(parts), rounds=1)
+    for name, sums in (("one chunk of a dataset", parts[0]), ("200 datasets", whole)):
+        plain = pickle.dumps(sums)
+        size = {"pickled, MB": len(plain), "and lz4, MB": len(lz4.frame.compress(plain))}
+        row("size of outputs", what=name, **{key: f"{value / 1e6:.2f}" for key, value in size.items()})
+
+
+def _tree(parts):
+    """Merge as Dask does."""
+    while len(parts) > 1:
+        pairs = zip(parts[::2], [*parts[1::2], None], strict=False)
+        parts = [a if b is None else a + b for a, b in pairs]
+    return parts[0]
