@@ -18,7 +18,7 @@ from made_conserv import difference
 from made_pages import importable, prepare
 from typer.testing import CliRunner
 
-from coffea_conserv import Budget, Classes, ConfigurationError, Feature, load_result
+from coffea_conserv import Budget, Classes, ConfigurationError, Feature, Shared, load_result
 from coffea_conserv.cli.app import app
 from coffea_conserv.running.build import make_plan
 from coffea_conserv.running.configuration import read_configuration
@@ -104,6 +104,7 @@ device: cpu
 solver: search
 names: columnflow
 keep: attacked
+shared: models
 """
 
 HELPERS = """
@@ -123,7 +124,7 @@ def test_every_setting_arrives(here):
     given = sys.modules.pop("my_helpers").given
     assert given["budget"].band == {"pt_1": 0.1, "pt_met": 0.2}
     assert given["budget"].chi2.events == 1000
-    assert given["model"] == [here / "classifier.pt2"] * 2
+    assert given["model"] == Shared([here / "classifier.pt2"] * 2, "models")
     assert given["output"] == Classes((1, 2), 0, argmax=True)
     assert given["score"].edges.tolist() == [0, 0.2, 0.8, 1]
     assert given["score"].label == "output"

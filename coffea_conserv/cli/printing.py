@@ -85,7 +85,7 @@ def _print_cost(outlook: Outlook, chunksize: int, console: Console) -> None:
         f"(from {cost.tried:,} events)"
     )
     if cost.model > 5e6:
-        console.print("[yellow]large models travel better as Shared(model, folder)[/]: docs/models.md")
+        console.print("[yellow]large models travel better with shared: folder[/]: docs/models.md")
 
 
 def _duration(seconds: float) -> str:

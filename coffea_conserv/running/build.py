@@ -271,7 +271,12 @@ def _model(config: Configuration, document: Document, given: Any) -> Any:
             from coffea_conserv.attacks.model import Model  # noqa: PLC0415
 
             made.append(Model(imported(entry.factory), folder / entry.state))
-    return made if len(made) > 1 else made[0]
+    found = made if len(made) > 1 else made[0]
+    if config.shared is None:
+        return found
+    from coffea_conserv.attacks.model import Shared  # noqa: PLC0415
+
+    return Shared(found, config.shared)
 
 
 def _modules(config: Configuration, processor: ProcessorEntry) -> set[str]:

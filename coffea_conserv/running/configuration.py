@@ -144,6 +144,7 @@ class Configuration(_Strict):
     chunksize: Annotated[int, Field(gt=0)] = 100_000
 
     model: str | ModelEntry | list[str | ModelEntry] | None = None
+    shared: str | None = None
     build: Imported | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     features: dict[str, FeatureEntry] | None = None
