@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import socket
 import sys
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cabinetry
 import correctionlib
@@ -25,6 +27,7 @@ from coffea_conserv.exports import (
     Measurement,
     check_measurement,
     fit_impact,
+    impact,
     make_weights,
     make_workspace,
     write_cabinetry,
@@ -363,3 +366,53 @@ def test_what_is_not_installed_is_named(package, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"pip install 'coffea-conserv\[fit\]'"):
         call()
     assert not list(tmp_path.iterdir())
+
+
+class NoMinimumError(Exception):
+    """What a fit raises that does not converge."""
+
+
+class Fits:
+    """Fits that converge with one setting of the minimiser only, or never."""
+
+    def __init__(self, works):
+        self.works, self.tried = works, []
+
+    def __call__(self, *given, **options):
+        """Fit, and note with what."""
+        setting = {name: options[name] for name in ("strategy", "tolerance") if name in options}
+        self.tried.append(setting)
+        if setting != self.works:
+            raise NoMinimumError
+        return SimpleNamespace(bestfit=np.array([1.0, 1.3]))
+
+
+def test_a_fit_that_does_not_converge_is_tried_in_other_ways():
+    """One after the other; the logger that prints what failed is as before; at last the error of the fit."""
+    log = logging.getLogger("pyhf.optimize.mixins")
+    for works, count in (({}, 1), ({"strategy": 0}, 2), ({"tolerance": 1.0}, 4)):
+        fits = Fits(works)
+        assert impact._steady(fits, NoMinimumError, 1, minos=[]).bestfit[0] == 1.0
+        assert len(fits.tried) == count
+        assert not log.disabled
+    with pytest.raises(NoMinimumError):
+        impact._steady(Fits(None), NoMinimumError)
+    assert not log.disabled
+
+
+def test_an_impact_without_a_fit_is_that_of_the_covariance(caplog):
+    """ρ σ_μ, up and down, with a warning that names the nuisance; with a fit it is the difference."""
+    config = SimpleNamespace(
+        par_names=["a", "mu"], suggested_bounds=lambda: [(-5, 5)] * 2, suggested_fixed=lambda: [False] * 2
+    )
+    found = SimpleNamespace(
+        bestfit=np.array([0.0, 1.0]),
+        uncertainty=np.array([0.5, 0.2]),
+        corr_mat=np.array([[1, 0.4], [0.4, 1]]),
+    )
+    given = (SimpleNamespace(config=config), None, "mu")
+    (row,) = impact._ranked((Fits(None), NoMinimumError), given, found)
+    assert (row.up, row.down) == pytest.approx((0.08, -0.08))
+    assert "impact of a to first order" in caplog.text
+    (row,) = impact._ranked((Fits({}), NoMinimumError), given, found)
+    assert (row.up, row.down) == pytest.approx((0.3, 0.3))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,11 @@ from coffea_conserv.exports.measurement import Measurement
 from coffea_conserv.templates import Templates
 
 __all__ = ("FitImpact", "Nuisance", "fit_impact")
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"strategy": 0}, {"strategy": 2}, {"tolerance": 1.0})
+"""Settings of Minuit, one after the other until a fit converges."""
 
 LEAST = 1e-9
 """Events that a bin is expected to have at least: a large shift, extrapolated, would make it negative."""
@@ -156,11 +164,13 @@ def fit_impact(
         before or name in names[1:]
         for name, before in zip(model.config.par_names, model.config.suggested_fixed(), strict=True)
     ]
+    failures = pyhf.exceptions.FailedMinimization
+    fit = partial(_steady, cabinetry.fit.fit, failures)
     try:
-        found = _with_profiles(cabinetry.fit.fit(model, data, minos=names))
-        without = _with_profiles(cabinetry.fit.fit(model, data, minos=names[:1], fix_pars=fixed))
-        ranking = _ranked(cabinetry.fit.fit, (model, data, measurement.poi), found)
-    except pyhf.exceptions.FailedMinimization as error:
+        found = _with_profiles(fit(model, data, minos=names))
+        without = _with_profiles(fit(model, data, minos=names[:1], fix_pars=fixed))
+        ranking = _ranked((fit, failures), (model, data, measurement.poi), found)
+    except failures as error:
         msg = f"the fit of {measurement.poi} does not converge ({error}); look at the warnings"
         raise InputError(msg) from None
     place = model.config.par_names.index(measurement.poi)
@@ -168,6 +178,23 @@ def fit_impact(
         float(one[place]) for fit in (found, without) for one in (fit.bestfit, fit.uncertainty)
     )
     return FitImpact(measurement.poi, first, second, third, fourth, ranking, measurement.blind)
+
+
+def _steady(fit: Callable[..., Any], failures: type[Exception], *given: Any, **options: Any) -> Any:
+    """Fit, in another way where one does not converge.
+
+    Templates of few events have bins that hardly matter to the likelihood, in which a minimiser without
+    gradients gets stuck now and then, with one strategy and not with another.
+    """
+    log = logging.getLogger("pyhf.optimize.mixins")  # it prints tables of fits that failed
+    before, log.disabled = log.disabled, True
+    try:
+        for attempt in _ATTEMPTS[:-1]:
+            with contextlib.suppress(failures):
+                return fit(*given, **options, **attempt)
+        return fit(*given, **options, **_ATTEMPTS[-1])
+    finally:
+        log.disabled = before
 
 
 def _with_profiles(found: Any) -> Any:
@@ -184,13 +211,17 @@ def _with_profiles(found: Any) -> Any:
     return type(found)(*values, minos_uncertainty=found.minos_uncertainty)
 
 
-def _ranked(fit: Callable[..., Any], given: tuple[Any, Any, str], found: Any) -> tuple[Nuisance, ...]:
+def _ranked(
+    how: tuple[Callable[..., Any], type[Exception]], given: tuple[Any, Any, str], found: Any
+) -> tuple[Nuisance, ...]:
     """Impacts of all nuisances: the signal strength with each of them fixed at ± its error after the fit.
+
+    Where no such fit converges, the covariance of the fit says it to first order.
 
     ``cabinetry.fit.ranking`` does the same, but fails where that is outside of the bounds of a parameter, as
     for bins whose statistical error is above 100 %. Here the parameter stops at its bound.
     """
-    model, data, poi = given
+    (fit, failures), (model, data, poi) = how, given
     names, bounds = model.config.par_names, model.config.suggested_bounds()
     place = names.index(poi)
     rows = []
@@ -202,8 +233,12 @@ def _ranked(fit: Callable[..., Any], given: tuple[Any, Any, str], found: Any) ->
             start = list(map(float, found.bestfit))
             start[k] = float(np.clip(start[k] + sign * found.uncertainty[k], *bounds[k]))
             fixed = [one or i == k for i, one in enumerate(model.config.suggested_fixed())]
-            moved = fit(model, data, init_pars=start, fix_pars=fixed)
-            changes.append(float(moved.bestfit[place] - found.bestfit[place]))
+            try:
+                moved = fit(model, data, init_pars=start, fix_pars=fixed).bestfit[place]
+                changes.append(float(moved - found.bestfit[place]))
+            except failures:
+                logger.warning("impact of %s to first order: no fit converges where it is moved", name)
+                changes.append(sign * float(found.corr_mat[place, k] * found.uncertainty[place]))
         rows.append(Nuisance(name, float(found.bestfit[k]), float(found.uncertainty[k]), *changes))
     return tuple(sorted(rows, key=lambda row: -row.impact))
 
