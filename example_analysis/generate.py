@@ -8,15 +8,18 @@ softer: the means of jet momenta, their sum and the missing momentum are 4 to 6 
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import math
 import multiprocessing
 import os
 import time
+import uuid
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,7 +335,8 @@ def _write_all(config: GenerationConfig, folder: Path, *, progress: bool) -> dic
         advance = stack.enter_context(_bar(sum(config.events.values()), show=progress))
         for task, columns in _results(config):
             if task.dataset not in trees:
-                file = stack.enter_context(uproot.recreate(folder / f"{task.dataset}.root"))
+                path, same = folder / f"{task.dataset}.root", partial(_identity, config, task.dataset)
+                file = stack.enter_context(uproot.recreate(path, uuid_function=same))
                 trees[task.dataset] = file.mktree("Events", {k: _type(v) for k, v in columns.items()})
             trees[task.dataset].extend(columns)
             number = len(columns["event"])
@@ -341,6 +345,11 @@ def _write_all(config: GenerationConfig, folder: Path, *, progress: bool) -> dic
             sums[task.dataset] = Sums(old.events + number, old.weight + float(weight.sum()))
             advance(task.stop - task.first)
     return {name: sums[name] for name in DATASETS if name in sums}
+
+
+def _identity(config: GenerationConfig, dataset: str) -> uuid.UUID:
+    """Identity of a file: the seed of the attack comes from it, so that the same events have the same one."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([config.physics, dataset], sort_keys=True))
 
 
 def _type(values: Any) -> Any:
