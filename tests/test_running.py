@@ -10,7 +10,9 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uproot
 from coffea.nanoevents import BaseSchema
 from coffea.processor import IterativeExecutor, Runner
 from coffea.util import load
@@ -451,3 +453,54 @@ def test_names_are_those_of_python():
 
     assert set(FeatureEntry.model_fields) | {"name"} == set(Feature.__dataclass_fields__)
     assert set(BudgetEntry.model_fields) == set(Budget.__dataclass_fields__)
+
+
+def test_names_are_checked_before_a_run(here):
+    """Processes of datasets, totals of processes: after a run it would be late."""
+    for old, new, message in (
+        (
+            "[W1Jets, W2Jets]}",
+            "[W1Jets, W3Jets]}",
+            r"line 19, processes\.W: there is no 'W3Jets'",
+        ),
+        (
+            "[W1Jets, W2Jets]}",
+            "[W1Jets]}\ntotals: {all: [W, W2]}",
+            r"totals\.all: there is no 'W2'",
+        ),
+    ):
+        path = edited(here, (old, new))
+        done = call("run", "--config", path, "--fileset", "fileset.json", "--out", here / "never")
+        assert done.exit_code == 2
+        assert re.search(message, " ".join(done.output.split()))
+        assert not (here / "never").exists()
+
+
+def test_plan_of_hardly_anything(here):
+    """Data alone, a dataset without events, files that cannot be read, trees that are not there."""
+    fileset = json.loads((here / "fileset.json").read_text())
+    path = edited(here, ("processes: {W: [W1Jets, W2Jets]}", ""))
+
+    def planned(content):
+        (here / "other.json").write_text(json.dumps(content))
+        return call("plan", "--config", path, "--fileset", "other.json")
+
+    done = planned({"Run2012B": fileset["Run2012B"]})
+    assert done.exit_code == 0, done.output
+    assert "no simulation: nothing is attacked" in done.output
+    with uproot.recreate(here / "empty.root") as file:
+        with uproot.open(f"{here / 'W1Jets.root'}:Events") as tree:
+            names = tree.keys()
+        file.mktree("Events", dict.fromkeys(names, np.float32))
+    empty = {"files": {"empty.root": "Events"}, "metadata": {"is_data": False}}
+    done = planned({"W1Jets": fileset["W1Jets"], "empty": empty})
+    assert done.exit_code == 0, done.output
+    assert re.search(r"empty/jets +│ +0 │", done.output)
+    (here / "cut.root").write_bytes((here / "W1Jets.root").read_bytes()[:2000])
+    for content, message in (
+        ({"W": {"cut.root": "Events"}}, r"the files of the fileset cannot be read: .*cut\.root"),
+        ({"W": {"W1Jets.root": "Evts"}}, r"the files of the fileset cannot be read: .*Evts"),
+    ):
+        done = planned(content)
+        assert done.exit_code == 2
+        assert re.search(message, " ".join(done.output.split()))

@@ -166,11 +166,12 @@ def _ready(
     except ModuleNotFoundError as error:
         msg = f"this command needs {error.name}: pip install 'coffea-conserv[cli]'"
         raise ConfigurationError(msg) from error
-    from coffea_conserv.running.build import make_plan  # noqa: PLC0415
+    from coffea_conserv.running.build import check_names, make_plan  # noqa: PLC0415
     from coffea_conserv.running.runs import read_fileset  # noqa: PLC0415
 
     read, document = read_configuration(config)
     files = read_fileset(fileset)
+    check_names(read, document, files)
     processor, model, chunksize = instead
     if chunksize is not None:
         read = read.model_copy(update={"chunksize": chunksize})

@@ -67,7 +67,10 @@ def print_outlook(outlook: Outlook, chunksize: int, console: Console) -> None:
             f"{group.floors.correlation:.4f}",
             ", ".join(group.below) or "none",
         )
-    console.print(table)
+    if outlook.groups:
+        console.print(table)
+    else:
+        console.print("[yellow]no simulation: nothing is attacked[/]")
     _print_cost(outlook, chunksize, console)
 
 
@@ -75,7 +78,9 @@ def _print_cost(outlook: Outlook, chunksize: int, console: Console) -> None:
     from coffea_conserv.running.planning import SENSIBLE  # noqa: PLC0415 -- not for --help
 
     advice = f"smallest sensible chunk: {outlook.chunk:,.0f} events read, for {SENSIBLE:,} in each group"
-    if chunksize < outlook.chunk:
+    if not outlook.groups:
+        advice = "real data may be read in chunks of any size"
+    elif chunksize < outlook.chunk:
         advice += f"; [yellow]chunksize is {chunksize:,}[/]: groups stay weaker than they could be"
     console.print(advice)
     cost = outlook.cost

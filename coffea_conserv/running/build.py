@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from coffea_conserv.running.yamlfile import Document
 if TYPE_CHECKING:
     from coffea_conserv.plugin import Conserv
 
-__all__ = ("Plan", "imported", "make_plan")
+__all__ = ("Plan", "check_names", "imported", "make_plan")
 
 _PASSED = ("working_point", "objective", "target", "seed", "penalty", "device")
 
@@ -79,6 +79,28 @@ def make_plan(
 
     make(conserv)  # what is wrong with it is said before anything starts
     return Plan(config, conserv, make, tuple(sorted(_modules(config, parts))))
+
+
+def check_names(config: Configuration, document: Document, datasets: Collection[str]) -> None:
+    """Raise unless processes are made of datasets that there are, and totals of processes.
+
+    Raises
+    ------
+    ConfigurationError
+        With file, line and setting: after a run it would be late.
+    """
+    processes = config.processes or {}
+    inside = {name for names in processes.values() for name in names}
+    known = {*processes, *(name for name in datasets if name not in inside)}
+    for setting, groups, there in (
+        ("processes", processes, set(datasets)),
+        ("totals", config.totals or {}, known),
+    ):
+        for group, names in groups.items():
+            unknown = [name for name in names if name not in there]
+            if unknown:
+                text = f"there is no {unknown[0]!r}; there are {', '.join(sorted(there))}"
+                raise document.error((setting, group), text)
 
 
 def imported(text: str) -> Any:

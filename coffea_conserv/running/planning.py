@@ -150,7 +150,7 @@ def look_ahead(
     total = sum(events for events, _ in datasets.values())
     tried = sum(read.values())
     cost = Cost(
-        both * total / tried,
+        both * total / max(tried, 1),
         max(both - alone, 0.0) / both,
         _memory(),
         tried,
@@ -199,12 +199,12 @@ def _groups(
             continue
         counts = dict(zip(COUNTS, np.asarray(values).tolist(), strict=True))
         total, chunks = datasets[dataset]
-        scale = total / read[dataset]
+        scale = total / read[dataset] if total else 0.0
         row = statistics.get(f"{dataset}/{region}")
         effective = (row.effective_events if row else 0.0) * scale
         floors = Floors(effective, row.bins if row else 1, features)
         events = counts["events"] * scale
-        share = counts["events"] / read[dataset]
+        share = counts["events"] / read[dataset] if total else 0.0
         negative = row.negative_share if row else 0.0
         below = tuple(budget.below(floors)) if effective > 0 else ()
         chunk = min(SENSIBLE / share, total) if share > 0 else float(total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import struct
 import tempfile
 import uuid
 import zipfile
@@ -134,7 +135,13 @@ def schema_of(text: str) -> Any:
 
 
 def chunks_of(plan: Plan, fileset: Fileset, chunksize: int | None = None, **options: Any) -> list[Any]:
-    """Open all files, and split them into chunks."""
+    """Open all files, and split them into chunks.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file cannot be read, or has no such tree.
+    """
     runner = _runner(plan, IterativeExecutor(status=False), chunksize or plan.config.chunksize, **options)
     trees = {name: dict(entry["files"]) for name, entry in fileset.items()}
     default = plan.config.treename
@@ -142,8 +149,12 @@ def chunks_of(plan: Plan, fileset: Fileset, chunksize: int | None = None, **opti
         name: {**entry, "files": {file: tree or default for file, tree in trees[name].items()}}
         for name, entry in fileset.items()
     }
-    with _without_bars():
-        return list(runner.preprocess(whole, treename=default))
+    try:
+        with _without_bars():
+            return list(runner.preprocess(whole))
+    except (OSError, LookupError, ValueError, struct.error) as error:
+        msg = f"the files of the fileset cannot be read: {type(error).__name__}: {error}"
+        raise ConfigurationError(msg) from None
 
 
 @contextmanager
@@ -185,7 +196,7 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     processor = plan.make(plan.conserv)
     with _executor(where, plan, tell) as (executor, sink), _without_bars():
         runner = _runner(plan, executor, plan.config.chunksize, checkpointer=keeper)
-        output = runner(list(chunks), Told(processor, sink), treename=plan.config.treename)
+        output = runner(list(chunks), Told(processor, sink))
     sums = find_sums(output)
     if sums is None:
         msg = (
