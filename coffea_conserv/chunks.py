@@ -34,7 +34,7 @@ def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, 
         raise InputError(msg)
     if chunk is None and {"fileuuid", "entrystart", "entrystop"} <= set(metadata):
         chunk = f"{metadata['fileuuid']}:{metadata['entrystart']}-{metadata['entrystop']}"
-    if chunk is None and hasattr(events, "metadata") and len(events) < 2:
+    if chunk is None and hasattr(events, "__len__") and len(events) < 2:
         chunk = ""
     if chunk is None:
         msg = "no chunk identity: give events= as coffea's Runner hands them out, or chunk="

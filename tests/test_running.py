@@ -324,6 +324,14 @@ def test_a_failing_processor_leaves_its_error(here, tmp_path):
     done = call(*common, "--processor", "my_wrong:Forgets")
     assert done.exit_code == 2
     assert "has nothing of the attack; let it return what Conserv returns" in " ".join(done.output.split())
+    path = edited(here, ("model: classifier.pt2", "model: [classifier.pt2, classifier.pt2]"))
+    for workers in (1, 2):
+        done = call("run", "--config", path, *common[3:], "--workers", workers)
+        assert done.exit_code == 2, done.output
+        text = " ".join(done.output.split())
+        assert re.search(
+            r"error: dataset W1Jets, .*W1Jets\.root: 2 models need fold=, the fold of each", text
+        )
 
 
 WRAPPED = """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
+import re
 import struct
 import tempfile
 import uuid
@@ -18,6 +20,7 @@ import coffea.util
 from coffea import nanoevents
 from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner, SimpleCheckpointer
 
+from coffea_conserv import errors
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.files import replacing
 from coffea_conserv.running.build import Plan, imported
@@ -194,7 +197,7 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     if where.checkpoints is not None:
         keeper = SimpleCheckpointer(str(where.checkpoints / plan.conserv.config))
     processor = plan.make(plan.conserv)
-    with _executor(where, plan, tell) as (executor, sink), _without_bars():
+    with _OwnErrors(), _executor(where, plan, tell) as (executor, sink), _without_bars():
         runner = _runner(plan, executor, plan.config.chunksize, checkpointer=keeper)
         output = runner(list(chunks), Told(processor, sink))
     sums = find_sums(output)
@@ -205,6 +208,29 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
         )
         raise InputError(msg)
     return Ran(output, sums, chunks)
+
+
+_FAILED = re.compile(
+    r"dataset='(?P<dataset>[^']*)', filename='(?P<file>[^']*)'.*"
+    rf"The error was: (?P<kind>{'|'.join(errors.__all__)})\((?P<text>.*)\)\.$",
+    re.DOTALL,
+)
+"""What coffea says of a chunk in which this package refused something: causes do not travel."""
+
+
+class _OwnErrors:
+    """Raise what this package has to say, without the exceptions of coffea around it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        found = _FAILED.search(str(error)) if error is not None else None
+        if found is not None:
+            own = getattr(errors, found["kind"])
+            raise own(
+                f"dataset {found['dataset']}, {found['file']}: {ast.literal_eval(found['text'])}"
+            ) from error
 
 
 def _runner(plan: Plan, executor: Any, chunksize: int, **options: Any) -> Any:
