@@ -227,10 +227,9 @@ class _OwnErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         found = _FAILED.search(str(error)) if error is not None else None
         if found is not None:
-            own = getattr(errors, found["kind"])
-            raise own(
-                f"dataset {found['dataset']}, {found['file']}: {ast.literal_eval(found['text'])}"
-            ) from error
+            kind_of = getattr(errors, found["kind"])
+            msg = f"dataset {found['dataset']}, {found['file']}: {ast.literal_eval(found['text'])}"
+            raise kind_of(msg) from error
 
 
 def _runner(plan: Plan, executor: Any, chunksize: int, **options: Any) -> Any:
