@@ -31,7 +31,8 @@ class Ballast(nn.Module):
 
     def __init__(self, megabytes):
         super().__init__()
-        self.ballast = nn.Parameter(torch.ones(megabytes * 250_000 + 1))
+        random = torch.Generator().manual_seed(1)  # ones would be compressed to nothing
+        self.ballast = nn.Parameter(torch.rand(megabytes * 250_000 + 1, generator=random))
 
     def forward(self, x):
         """Logits, shape (events,)."""
