@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import InputError as InputError
     from coffea_conserv.errors import MergeError as MergeError
     from coffea_conserv.errors import ModelError as ModelError
-    from coffea_conserv.features import Feature as Feature
-    from coffea_conserv.folds import fold_index as fold_index
+    from coffea_conserv.features.feature import Feature as Feature
+    from coffea_conserv.features.folds import fold_index as fold_index
     from coffea_conserv.masks import Categories as Categories
     from coffea_conserv.masks import Cuts as Cuts
     from coffea_conserv.names import Names as Names
@@ -63,7 +63,7 @@ _HOME = {
     "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Cuts": "coffea_conserv.masks",
     "Estimate": "coffea_conserv.result",
-    "Feature": "coffea_conserv.features",
+    "Feature": "coffea_conserv.features.feature",
     "Model": "coffea_conserv.attacks.factory",
     "Shared": "coffea_conserv.attacks.model",
     "Names": "coffea_conserv.names",
@@ -87,7 +87,7 @@ _HOME = {
     "ModelError": "coffea_conserv.errors",
     "run_controls": "coffea_conserv.attacks.controls",
     "load_result": "coffea_conserv.store",
-    "fold_index": "coffea_conserv.folds",
+    "fold_index": "coffea_conserv.features.folds",
 }
 
 __all__ = ("__version__", *_HOME)  # noqa: PLE0604 -- every key is a string

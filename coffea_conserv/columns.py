@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = ("to_categories", "to_columns", "to_context", "to_folds", "to_numpy", "to_weights")
 

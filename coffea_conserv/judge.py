@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, Watched
+from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.measures import (
     band_deviations,
     band_shares,

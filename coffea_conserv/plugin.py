@@ -35,11 +35,12 @@ from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity
 from coffea_conserv.errors import InputError
 from coffea_conserv.events import check_names, keep_events
-from coffea_conserv.features import Feature, Watched, check_features, check_score_axis, make_watched
+from coffea_conserv.features.binning import check_score_axis
+from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
+from coffea_conserv.features.working_point import as_points
 from coffea_conserv.groups import check_merged
 from coffea_conserv.masks import Regions
 from coffea_conserv.names import Names, check_axes
-from coffea_conserv.points import as_points
 from coffea_conserv.reading import event_ids, read_inputs
 from coffea_conserv.regions import atoms
 from coffea_conserv.selection import Moved, Selection, stacked

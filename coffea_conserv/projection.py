@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from coffea_conserv.bands import contents
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.measures import js_distance, ks_distance, rms_deviation
 
 __all__ = ("allowed",)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.columns import to_columns, to_context, to_folds, to_weights
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.matrix import feature_matrix
 from coffea_conserv.masks import to_masks
-from coffea_conserv.matrix import feature_matrix
 from coffea_conserv.selection import Selection
 
 __all__ = ("Inputs", "event_ids", "read_inputs")

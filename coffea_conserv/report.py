@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from coffea_conserv.chunks import median_chunk
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
 from coffea_conserv.systematic import MEANING
 from coffea_conserv.verdict import Limit

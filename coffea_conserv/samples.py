@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.floors import Floors
 from coffea_conserv.measures import correlation, effective_events, varying
 from coffea_conserv.verdict import Contents

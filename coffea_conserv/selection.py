@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.sums import Sums
 
 __all__ = ("Moved", "Selection", "stacked")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.features import Feature, present
+from coffea_conserv.features.feature import Feature, present
 
 __all__ = (
     "LARGEST",

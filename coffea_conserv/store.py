@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import lz4.frame
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.features import Watched
+from coffea_conserv.features.feature import Watched
 from coffea_conserv.files import replacing
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import MergeError
-from coffea_conserv.features import Feature, Watched, fillable, flow_index, present, scale
-from coffea_conserv.folds import fold_index
+from coffea_conserv.features.binning import fillable, flow_index, scale
+from coffea_conserv.features.feature import Feature, Watched, present
+from coffea_conserv.features.folds import fold_index
+from coffea_conserv.features.working_point import as_points
 from coffea_conserv.measures import pair_sums
 from coffea_conserv.names import VARIATIONS
-from coffea_conserv.points import as_points
 from coffea_conserv.shifts import shift_sums
 
 __all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")

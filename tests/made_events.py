@@ -8,7 +8,7 @@ import hist
 import numpy as np
 
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, Watched
+from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.result import Settings
 from coffea_conserv.sums import Sample, Sums, fill_sums
 

@@ -12,7 +12,7 @@ import pytest
 
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.measures import js_distance
 
 

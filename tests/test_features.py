@@ -11,17 +11,9 @@ import numpy as np
 import pytest
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import (
-    Feature,
-    Watched,
-    check_features,
-    fillable,
-    flow_index,
-    make_watched,
-    present,
-    scale,
-)
-from coffea_conserv.matrix import feature_matrix
+from coffea_conserv.features.binning import fillable, flow_index, scale
+from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched, present
+from coffea_conserv.features.matrix import feature_matrix
 
 AXIS = hist.axis.Regular(10, 0, 1)
 AXES = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.folds import fold_index
+from coffea_conserv.features.folds import fold_index
 
 few = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 

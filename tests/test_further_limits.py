@@ -17,7 +17,7 @@ from made_results import events_of, result_of
 from coffea_conserv.bands import Band
 from coffea_conserv.budget import Budget, Chi2
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.fooling import seed_spread
 from coffea_conserv.measures import (

@@ -20,8 +20,8 @@ from coffea_conserv import Budget, ConfigurationError, Feature, InputError, atta
 from coffea_conserv.attacks.problem import Objective
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.features.working_point import as_points
 from coffea_conserv.fooling import fooling_of, seed_spread
-from coffea_conserv.points import as_points
 from coffea_conserv.report import fooling_table
 
 AXIS = hist.axis.Regular(30, -3, 3)

@@ -30,7 +30,8 @@ from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.search import _FULL, Search
-from coffea_conserv.features import flow_index, present
+from coffea_conserv.features.binning import flow_index
+from coffea_conserv.features.feature import present
 
 QUICK = Search(num_candidates=20, iterations=4)
 OPEN = {name: budget for name, budget in BUDGETS.items() if name != "exact"}

@@ -16,7 +16,7 @@ from made_events import SETTINGS, made, scored
 from made_results import SAMPLES, result_of
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
 from coffea_conserv.result import Settings, make_result
 from coffea_conserv.sums import VARIATIONS, Sums, fill_sums

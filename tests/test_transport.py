@@ -28,7 +28,8 @@ from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.sets import penalty
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, flow_index, present
+from coffea_conserv.features.binning import flow_index
+from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.measures import jsd_floor
 
 BUDGETS = {

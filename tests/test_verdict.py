@@ -13,7 +13,8 @@ import slow_twins
 
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.features import Feature, Watched, flow_index, present, scale
+from coffea_conserv.features.binning import flow_index, scale
+from coffea_conserv.features.feature import Feature, Watched, present
 from coffea_conserv.judge import FLOOR_SHARE, judge, judge_many, marginal_limit
 from coffea_conserv.measures import effective_events, jsd_floor, pair_sums
 from coffea_conserv.verdict import Contents, Limit, Verdict

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.errors import InputError
-from coffea_conserv.features import Feature
-from coffea_conserv.matrix import feature_matrix
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.matrix import feature_matrix
 
 __all__ = ("like", "make_batch", "make_matrix")
 

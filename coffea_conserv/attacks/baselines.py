@@ -21,7 +21,7 @@ from coffea_conserv.attacks.outputs import Classes
 from coffea_conserv.attacks.place import in_memory
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, ModelError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 from coffea_conserv.verdict import Limit
 
 __all__ = ("BASELINES", "Compared", "baselines", "compare")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.attacks.batch import Task, below_one, named
-from coffea_conserv.features import Feature, Watched
+from coffea_conserv.features.feature import Feature, Watched
 
 __all__ = ("Binning",)
 

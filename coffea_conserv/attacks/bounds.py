@@ -15,8 +15,8 @@ from scipy.optimize import linprog
 
 from coffea_conserv.attacks.options import DIRECTIONS, check_choice
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature
-from coffea_conserv.points import logit_of
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.working_point import logit_of
 
 __all__ = ("FoolingBound", "check_least", "checked_sample", "fooling_bound", "logits_of")
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.features import Feature, flow_index, present
+from coffea_conserv.features.binning import flow_index
+from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.shifts import allowed, within
 
 __all__ = ("Column", "check_single")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coffea_conserv.attacks.bounds import check_least, checked_sample, logits_of
 from coffea_conserv.errors import InputError
-from coffea_conserv.points import logit_of
+from coffea_conserv.features.working_point import logit_of
 
 __all__ = ("LinearBound", "cantelli", "linear_bound")
 

@@ -18,7 +18,7 @@ from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, present
+from coffea_conserv.features.feature import Feature, present
 
 __all__ = ("Control", "run_controls")
 

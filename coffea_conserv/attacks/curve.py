@@ -19,7 +19,7 @@ from coffea_conserv.attacks.options import short
 from coffea_conserv.attacks.place import in_memory
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.features import Feature, check_features
+from coffea_conserv.features.feature import Feature, check_features
 
 __all__ = ("fooling_curve",)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, watched_values
 from coffea_conserv.attacks.signs import lacking, score_bins
-from coffea_conserv.features import Feature, Watched, flow_index, present, scale
+from coffea_conserv.features.binning import flow_index, scale
+from coffea_conserv.features.feature import Feature, Watched, present
 from coffea_conserv.judge import judge_many
 from coffea_conserv.measures import pair_sums
 from coffea_conserv.samples import Statistics, statistics_of

@@ -16,7 +16,7 @@ from coffea_conserv.attacks.pricing import add
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.state import Offers, State
 from coffea_conserv.attacks.transport import Run, Transport, _Point
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = ("Push", "random_moves", "shuffled", "stepped")
 

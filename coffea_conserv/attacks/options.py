@@ -17,7 +17,7 @@ from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = (
     "DIRECTIONS",

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from coffea_conserv.attacks.limits import Limits, Totals
 from coffea_conserv.attacks.reach import Reach
-from coffea_conserv.features import Feature
-from coffea_conserv.points import logit_of
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.working_point import logit_of
 
 __all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
 
@@ -116,7 +116,8 @@ class Problem:
     locate
         Finds tables in which a feature is counted, and bins of what is derived from it.
     block
-        Features that move together, as by :func:`coffea_conserv.features.blocks`, shape (features, members).
+        Features that move together, as by :func:`coffea_conserv.features.feature.blocks`, shape (features,
+        members).
     table
         Table of the marginal of each feature, −1 where there is none, shape (features,).
     limits, totals

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = ("Reach",)
 

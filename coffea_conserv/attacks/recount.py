@@ -8,7 +8,7 @@ from torch import Tensor
 
 from coffea_conserv.attacks.limits import Totals
 from coffea_conserv.attacks.problem import Problem, standard, sum_moments
-from coffea_conserv.features import flow_index
+from coffea_conserv.features.binning import flow_index
 
 __all__ = ("recount",)
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, possible
-from coffea_conserv.features import Feature, present
+from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.shifts import within
 
 __all__ = ("movable_events", "obeying")

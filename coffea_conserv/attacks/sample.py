@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task
-from coffea_conserv.features import flow_index, present
+from coffea_conserv.features.binning import flow_index
+from coffea_conserv.features.feature import present
 
 __all__ = ("Sample", "may_copy")
 

@@ -28,7 +28,7 @@ from coffea_conserv.attacks.limits import (
 from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
 from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.attacks.sample import Sample, may_copy
-from coffea_conserv.features import Feature, blocks
+from coffea_conserv.features.feature import Feature, blocks
 from coffea_conserv.judge import FLOOR_SHARE, opened
 from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
 

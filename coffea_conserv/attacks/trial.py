@@ -13,7 +13,7 @@ from coffea_conserv.attacks.model import Handle, load_models
 from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.outputs import Classes
 from coffea_conserv.attacks.place import places
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = ("examples", "try_models")
 

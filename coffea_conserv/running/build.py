@@ -225,7 +225,7 @@ def _axis(entry: AxisEntry, name: str) -> Any:
 
 
 def _features(config: Configuration, document: Document) -> list[Any]:
-    from coffea_conserv.features import Feature  # noqa: PLC0415
+    from coffea_conserv.features.feature import Feature  # noqa: PLC0415
 
     made = []
     for name, entry in (config.features or {}).items():

@@ -18,7 +18,7 @@ from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.loop import Solver, solve
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.budget import Budget
-from coffea_conserv.features import Feature, make_watched
+from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.verdict import Limit
 
 __all__ = (

@@ -16,7 +16,7 @@ from coffea_conserv.attacks.engine import SMALLEST_GROUP, perturb
 from coffea_conserv.attacks.loop import Solver, solve
 from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.budget import Budget, Chi2
-from coffea_conserv.features import Feature, present
+from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.shifts import within
 from coffea_conserv.testing.problems import (
     CPU,

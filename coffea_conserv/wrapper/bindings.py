@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.columns import to_numpy
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.features import Feature
+from coffea_conserv.features.feature import Feature
 
 __all__ = ("Bindings", "Bound", "Places", "column_of", "column_path", "make_bindings")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.features import Feature, present
+from coffea_conserv.features.feature import Feature, present
 
 __all__ = ("feature_matrix",)
 

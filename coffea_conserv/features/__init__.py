@@ -1,0 +1,8 @@
+"""What goes into the model, and how it is binned."""
+
+from __future__ import annotations
+
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.folds import fold_index
+
+__all__ = ("Feature", "fold_index")
