@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.factory import Pickled as Pickled
     from coffea_conserv.attacks.model import Shared as Shared
     from coffea_conserv.attacks.outputs import Classes as Classes
-    from coffea_conserv.bands import Band as Band
     from coffea_conserv.blinding import Blinding as Blinding
-    from coffea_conserv.budget import Budget as Budget
-    from coffea_conserv.budget import Chi2 as Chi2
     from coffea_conserv.envelopes import envelope as envelope
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
     from coffea_conserv.errors import ConservError as ConservError
@@ -30,11 +27,15 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import ModelError as ModelError
     from coffea_conserv.features.feature import Feature as Feature
     from coffea_conserv.features.folds import fold_index as fold_index
+    from coffea_conserv.limits.band import Band as Band
+    from coffea_conserv.limits.budget import Budget as Budget
+    from coffea_conserv.limits.budget import Chi2 as Chi2
+    from coffea_conserv.limits.projection import allowed as allowed
+    from coffea_conserv.limits.verdict import Verdict as Verdict
     from coffea_conserv.masks import Categories as Categories
     from coffea_conserv.masks import Cuts as Cuts
     from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin import Conserv as Conserv
-    from coffea_conserv.projection import allowed as allowed
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
     from coffea_conserv.store import load_result as load_result
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
     from coffea_conserv.templates import Templates as Templates
     from coffea_conserv.treatment import Treatment as Treatment
-    from coffea_conserv.verdict import Verdict as Verdict
     from coffea_conserv.wrapper.processor import ConservProcessor as ConservProcessor
 
 __version__ = "0.1.0"
@@ -51,12 +51,12 @@ __version__ = "0.1.0"
 # needs a histogram does not wait for torch.
 _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
-    "Band": "coffea_conserv.bands",
+    "Band": "coffea_conserv.limits.band",
     "Blinding": "coffea_conserv.blinding",
-    "Budget": "coffea_conserv.budget",
+    "Budget": "coffea_conserv.limits.budget",
     "Callback": "coffea_conserv.attacks.callback",
     "Categories": "coffea_conserv.masks",
-    "Chi2": "coffea_conserv.budget",
+    "Chi2": "coffea_conserv.limits.budget",
     "Classes": "coffea_conserv.attacks.outputs",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
@@ -73,8 +73,8 @@ _HOME = {
     "Sums": "coffea_conserv.sums",
     "Templates": "coffea_conserv.templates",
     "Treatment": "coffea_conserv.treatment",
-    "Verdict": "coffea_conserv.verdict",
-    "allowed": "coffea_conserv.projection",
+    "Verdict": "coffea_conserv.limits.verdict",
+    "allowed": "coffea_conserv.limits.projection",
     "attack": "coffea_conserv.attacks.api",
     "envelope": "coffea_conserv.envelopes",
     "fooling_curve": "coffea_conserv.attacks.curve",

@@ -31,7 +31,6 @@ from coffea_conserv.attacks.options import (
 from coffea_conserv.attacks.outputs import Classes, check_output
 from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.attacks.trial import examples, try_models
-from coffea_conserv.budget import Budget
 from coffea_conserv.chunks import identity
 from coffea_conserv.errors import InputError
 from coffea_conserv.events import check_names, keep_events
@@ -39,6 +38,7 @@ from coffea_conserv.features.binning import check_score_axis
 from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.groups import check_merged
+from coffea_conserv.limits.budget import Budget
 from coffea_conserv.masks import Regions
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.reading import event_ids, read_inputs

@@ -18,8 +18,8 @@ from rich.table import Table
 from coffea_conserv.chunks import median_chunk
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
+from coffea_conserv.limits.verdict import worst_limits
 from coffea_conserv.systematic import MEANING
-from coffea_conserv.verdict import Limit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,20 +41,10 @@ __all__ = (
     "to_html",
     "verdict_table",
     "warnings_table",
-    "worst_limits",
     "write_json",
 )
 
 _PACKAGES = ("coffea-conserv", "coffea", "numpy", "torch")
-
-
-def worst_limits(result: Result) -> tuple[Limit, ...]:
-    """Limit with the largest share used in each group, in the order of the verdict."""
-    worst: dict[str, Limit] = {}
-    for limit in result.verdict.limits:
-        if limit.group not in worst or limit.used > worst[limit.group].used:
-            worst[limit.group] = limit
-    return tuple(worst.values())
 
 
 def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
@@ -77,7 +67,7 @@ def verdict_table(result: Result, *, all_limits: bool = False) -> Table:
     for name in ("value", "allowed", "used"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for limit in verdict.limits if all_limits else worst_limits(result):
+    for limit in verdict.limits if all_limits else worst_limits(verdict):
         cells = (f"{limit.value:.4g}", f"{limit.limit:.4g}", share_text(limit.used), _kept(kept=limit.passed))
         table.add_row(escape(limit.group), escape(limit.name), limit.measure, *cells)
     return table

@@ -32,15 +32,15 @@ from coffea_conserv.groups import (
     group_datasets,
     simulated,
 )
-from coffea_conserv.measures import correlation
+from coffea_conserv.limits.displacement import Shift
+from coffea_conserv.limits.measures import correlation
+from coffea_conserv.limits.statistics import Statistics
+from coffea_conserv.limits.verdict import Verdict
 from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
-from coffea_conserv.samples import Statistics
 from coffea_conserv.settings import Settings
-from coffea_conserv.shifts import Shift
 from coffea_conserv.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.systematic import LABEL, RobustnessSystematic, bin_errors
 from coffea_conserv.templates import Templates, make_templates
-from coffea_conserv.verdict import Verdict
 
 __all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
 

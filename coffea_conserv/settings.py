@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.limits.budget import Budget
 from coffea_conserv.names import Names
 
 __all__ = ("Settings", "hash_of")

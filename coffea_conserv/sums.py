@@ -16,9 +16,9 @@ from coffea_conserv.features.binning import fillable, flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
 from coffea_conserv.features.folds import fold_index
 from coffea_conserv.features.working_point import as_points
-from coffea_conserv.measures import pair_sums
+from coffea_conserv.limits.displacement import shift_sums
+from coffea_conserv.limits.measures import pair_sums
 from coffea_conserv.names import VARIATIONS
-from coffea_conserv.shifts import shift_sums
 
 __all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
 
@@ -53,8 +53,8 @@ class Sums:
     hists
         Quantity → histogram with the axes dataset, region, variation and the quantity.
     moments
-        (dataset, region, variation) → :func:`coffea_conserv.measures.pair_sums` of features and watched
-        quantities, about the centre of each axis and in units of half of its width.
+        (dataset, region, variation) → :func:`coffea_conserv.limits.measures.pair_sums` of features and
+        watched quantities, about the centre of each axis and in units of half of its width.
     paired
         (dataset, region, variation) → sums of w and of w² in bins of nominal × attacked score, shape
         (2, bins + 2, bins + 2).
@@ -64,10 +64,11 @@ class Sums:
         (dataset, region, variation) → sums by working point and block of events, shape (points,
         :data:`BLOCKS`, :data:`FOOLING`).
     shifts
-        (dataset, region, variation) → :data:`coffea_conserv.shifts.PULLS` of features, shape (features, 2).
+        (dataset, region, variation) → :data:`coffea_conserv.limits.displacement.PULLS` of features, shape
+        (features, 2).
     largest
-        (dataset, region, variation) → :data:`coffea_conserv.shifts.LARGEST` of the features, shape
-        (features, 2). Of two values that are added the larger one stays.
+        (dataset, region, variation) → :data:`coffea_conserv.limits.displacement.LARGEST` of the features,
+        shape (features, 2). Of two values that are added the larger one stays.
     chunks
         Dataset → chunk → array of events read and number of calls.
     real

@@ -7,8 +7,8 @@ from dataclasses import replace
 import hist
 import numpy as np
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature, Watched
+from coffea_conserv.limits.budget import Budget
 from coffea_conserv.result import Settings
 from coffea_conserv.sums import Sample, Sums, fill_sums
 

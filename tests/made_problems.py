@@ -13,8 +13,8 @@ from coffea_conserv.attacks.limits import Totals
 from coffea_conserv.attacks.problem import sum_moments
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature, make_watched
+from coffea_conserv.limits.budget import Budget
 
 CPU = torch.device("cpu")
 MISSING = -999.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from coffea_conserv import Band, Budget, Chi2, ConfigurationError, Feature, InputError, allowed
-from coffea_conserv.judge import judge
-from coffea_conserv.measures import (
+from coffea_conserv.limits.judge import judge
+from coffea_conserv.limits.measures import (
     band_deviation,
     band_share,
     chi2,
@@ -20,7 +20,7 @@ from coffea_conserv.measures import (
     pair_sums,
     rms_deviation,
 )
-from coffea_conserv.verdict import Contents
+from coffea_conserv.limits.verdict import Contents
 
 BINS = 6
 STRAIGHT = Feature("x", hist.axis.Regular(BINS - 2, 0, 1))

@@ -10,10 +10,10 @@ import hist
 import numpy as np
 import pytest
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.measures import js_distance
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.measures import js_distance
 
 
 @pytest.mark.parametrize(

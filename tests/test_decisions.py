@@ -17,7 +17,7 @@ from coffea_conserv.attacks.pricing import quote
 from coffea_conserv.attacks.recount import recount
 from coffea_conserv.attacks.sets import Room, _outside
 from coffea_conserv.attacks.transport import _THRESHOLD, _ranked
-from coffea_conserv.budget import Budget
+from coffea_conserv.limits.budget import Budget
 
 FULL, EDGE, RHO = 0.9, 0.8, (3.0, 5.0)
 

@@ -13,7 +13,7 @@ from coffea_conserv import Budget, attack, fooling_curve
 from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Chi2
+from coffea_conserv.limits.budget import Chi2
 
 BUDGETS = {
     "exact": Budget(rms=0.0, correlation=0.05, watch=0.2),

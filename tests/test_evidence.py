@@ -40,7 +40,7 @@ from coffea_conserv.evidence.twosample import (
     energy_test,
     sliced_tests,
 )
-from coffea_conserv.measures import js_distance
+from coffea_conserv.limits.measures import js_distance
 
 RESULT = result_of()
 FAST = Settings(permutations=39, slices=20, energy=150, bins=5)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from made_events import FEATURES, with_budget
 from made_results import events_of, result_of
 
-from coffea_conserv.bands import Band
-from coffea_conserv.budget import Budget, Chi2
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.fooling import seed_spread
-from coffea_conserv.measures import (
+from coffea_conserv.limits.band import Band
+from coffea_conserv.limits.budget import Budget, Chi2
+from coffea_conserv.limits.measures import (
     band_share,
     chi2,
     correlation_change,

@@ -25,9 +25,9 @@ from coffea_conserv.attacks.limits import BAND, KS, KUIPER, RMS, Further, Prices
 from coffea_conserv.attacks.search import _FULL, Search
 from coffea_conserv.attacks.sets import penalty
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.bands import Band
-from coffea_conserv.budget import Budget, Chi2
-from coffea_conserv.measures import (
+from coffea_conserv.limits.band import Band
+from coffea_conserv.limits.budget import Budget, Chi2
+from coffea_conserv.limits.measures import (
     bin_floor,
     effective_events,
 )

@@ -12,7 +12,7 @@ import torch
 from coffea_conserv.attacks.limits import BAND, JSD, RMS, Limits, Prices, Totals, correlations, defined, used
 from coffea_conserv.attacks.problem import sum_moments
 from coffea_conserv.attacks.sets import Room, penalty
-from coffea_conserv.measures import RMS_PER_JSD, correlation, pair_sums
+from coffea_conserv.limits.measures import RMS_PER_JSD, correlation, pair_sums
 
 
 def events(seed, *, groups=3, count=120, features=4):

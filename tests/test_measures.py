@@ -10,7 +10,7 @@ import slow_twins
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from coffea_conserv.measures import (
+from coffea_conserv.limits.measures import (
     RMS_PER_JSD,
     band_deviation,
     correlation,

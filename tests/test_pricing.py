@@ -14,7 +14,7 @@ from coffea_conserv.attacks.limits import BAND, FLOOR, RMS
 from coffea_conserv.attacks.pricing import add, fits, quote
 from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Budget
+from coffea_conserv.limits.budget import Budget
 
 
 def started(weights="equal", budget=None, **options):

@@ -18,7 +18,7 @@ from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.features.matrix import feature_matrix
-from coffea_conserv.verdict import Verdict
+from coffea_conserv.limits.verdict import Verdict
 from example_analysis.steps import PROCESSES, TOTALS, estimates, shown
 from processors import htautau, htautau_inputs, ttbar_ww, ttbar_ww_inputs
 

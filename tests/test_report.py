@@ -16,7 +16,8 @@ from made_results import SAMPLES, result_of
 from rich.console import Console
 
 from coffea_conserv import report
-from coffea_conserv.budget import Budget
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.verdict import worst_limits
 from coffea_conserv.report import (
     coverage_table,
     fooling_table,
@@ -24,7 +25,6 @@ from coffea_conserv.report import (
     to_dict,
     verdict_table,
     warnings_table,
-    worst_limits,
     write_json,
 )
 from coffea_conserv.sanity import TemplateWarning
@@ -53,7 +53,7 @@ def strict(text):
 
 def test_the_tightest_limit_of_each_group_is_shown():
     """One row for each group, that of the limit with the largest share used; or all limits."""
-    worst = worst_limits(RESULT)
+    worst = worst_limits(RESULT.verdict)
     groups = {limit.group for limit in RESULT.verdict.limits}
     assert {limit.group for limit in worst} == groups
     for limit in worst:
@@ -187,7 +187,7 @@ def test_names_are_not_taken_for_markup():
 def test_narrow_consoles_lose_no_number():
     """In 80 columns every share that is used is still readable."""
     text = printed(verdict_table(RESULT), width=80)
-    for limit in worst_limits(RESULT):
+    for limit in worst_limits(RESULT.verdict):
         assert f"{limit.used:.0%}" in text
 
 

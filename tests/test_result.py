@@ -12,7 +12,7 @@ from made_events import CONFIG, FEATURES, QUANTITIES, SETTINGS, made, scored, su
 from made_results import ESTIMATES, PROCESSES, SAMPLES, events_of, result_of
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.measures import correlation_shift, js_distance
+from coffea_conserv.limits.measures import correlation_shift, js_distance
 from coffea_conserv.result import Estimate, make_result
 from coffea_conserv.sums import VARIATIONS, Sums, fill_sums
 from coffea_conserv.systematic import LABEL

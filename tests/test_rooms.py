@@ -27,14 +27,14 @@ BREAKS = {
     "clusters": [("coffea_conserv/plugin.py", "import distributed")],
     "coffea": [("coffea_conserv/plugin.py", "import coffea.processor")],
     "processors": [("processors/ttbar_ww.py", "import example_analysis.record")],
-    "attacks": [("coffea_conserv/verdict.py", "import hist")],
+    "attacks": [("coffea_conserv/limits/verdict.py", "import hist")],
     "foundation": [("coffea_conserv/report.py", "import coffea_conserv.columns")],
     "torch": [("coffea_conserv/templates.py", "def late():\n    import torch")],
     "awkward": [("coffea_conserv/plugin.py", "import awkward as ak")],
     "plots": [("coffea_conserv/result.py", "from matplotlib import pyplot")],
     "fits": [("coffea_conserv/report.py", "import pyhf")],
     "files": [("coffea_conserv/sums.py", "import uproot")],
-    "console": [("coffea_conserv/verdict.py", "from rich.table import Table")],
+    "console": [("coffea_conserv/limits/verdict.py", "from rich.table import Table")],
 }
 
 

@@ -21,9 +21,8 @@ from rich.console import Console
 from coffea_conserv import Band, Budget, Feature, attack
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Chi2
-from coffea_conserv.floors import Floors
-from coffea_conserv.measures import (
+from coffea_conserv.limits.budget import Chi2
+from coffea_conserv.limits.measures import (
     correlation,
     correlation_change,
     correlation_shift,
@@ -32,8 +31,9 @@ from coffea_conserv.measures import (
     pair_sums,
     rms_deviation,
 )
+from coffea_conserv.limits.noise import Floors
+from coffea_conserv.limits.statistics import Degenerate, degenerate
 from coffea_conserv.report import print_report
-from coffea_conserv.samples import Degenerate, degenerate
 
 SOLVERS = {"transport": Transport(steps=20), "search": Search(num_candidates=10, iterations=2)}
 

@@ -13,7 +13,7 @@ from coffea_conserv import Budget, attack
 from coffea_conserv.attacks.engine import signed_scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Band, Chi2
+from coffea_conserv.limits.budget import Band, Chi2
 
 QUICK = Transport(steps=10)
 WIDE = Budget(rms=1.0, ks=0.5, chi2=Chi2(1e6, 1000), correlation=3.0, correlation_element=1.0)
@@ -88,7 +88,7 @@ def test_every_attack_is_judged_twice(monkeypatch):
     options = {"budget": Budget(rms=0.0, correlation=0.05), "solver": QUICK}
     attack(batch.x, Ring(), features(), **options)
     monkeypatch.setattr(
-        "coffea_conserv.judge.correlation_shifts", lambda nominal, _: np.full(len(nominal), 0.001)
+        "coffea_conserv.limits.judge.correlation_shifts", lambda nominal, _: np.full(len(nominal), 0.001)
     )
     with pytest.raises(AssertionError, match=r"correlation.*0\.001"):
         attack(batch.x, Ring(), features(), **options)

@@ -27,10 +27,10 @@ from coffea_conserv.attacks.limits import used
 from coffea_conserv.attacks.loop import solve
 from coffea_conserv.attacks.sets import penalty
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import Feature, present
-from coffea_conserv.measures import jsd_floor
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.measures import jsd_floor
 
 BUDGETS = {
     "exact": Budget(rms=0.0, correlation=0.02, watch=0.2),

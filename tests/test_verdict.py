@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import slow_twins
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.binning import flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
-from coffea_conserv.judge import FLOOR_SHARE, judge, judge_many, marginal_limit
-from coffea_conserv.measures import effective_events, jsd_floor, pair_sums
-from coffea_conserv.verdict import Contents, Limit, Verdict
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.judge import FLOOR_SHARE, judge, judge_many, marginal_limit
+from coffea_conserv.limits.measures import effective_events, jsd_floor, pair_sums
+from coffea_conserv.limits.verdict import Contents, Limit, Verdict
 
 FEATURES = (
     Feature("x", hist.axis.Regular(10, -5, 5)),

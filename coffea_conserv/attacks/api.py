@@ -30,13 +30,13 @@ from coffea_conserv.attacks.options import (
 )
 from coffea_conserv.attacks.outputs import Classes, check_output
 from coffea_conserv.attacks.place import Place, in_memory
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
-from coffea_conserv.samples import Statistics
-from coffea_conserv.shifts import Shift
-from coffea_conserv.verdict import Verdict
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.displacement import Shift
+from coffea_conserv.limits.statistics import Statistics
+from coffea_conserv.limits.verdict import Verdict
 
 __all__ = ("Asked", "Attacked", "Crossing", "Ready", "attack", "check_options", "prepare")
 

@@ -19,10 +19,10 @@ from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
 from coffea_conserv.attacks.options import check_choice
 from coffea_conserv.attacks.outputs import Classes
 from coffea_conserv.attacks.place import in_memory
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.verdict import Limit
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.verdict import Limit
 
 __all__ = ("BASELINES", "Compared", "baselines", "compare")
 

@@ -15,10 +15,10 @@ from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.attacks.network import Network, one_thread
 from coffea_conserv.attacks.place import BUFFER, OUT_OF_MEMORY
 from coffea_conserv.attacks.transport import Transport
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.features.working_point import as_points
+from coffea_conserv.limits.budget import Budget
 
 __all__ = (
     "Batch",

@@ -13,7 +13,7 @@ from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import Feature, present
-from coffea_conserv.shifts import allowed, within
+from coffea_conserv.limits.displacement import allowed, within
 
 __all__ = ("Column", "check_single")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, Limits
-from coffea_conserv.measures import RMS_PER_JSD
+from coffea_conserv.limits.measures import RMS_PER_JSD
 
 __all__ = ("Bounds", "Events", "Offers", "Rules", "Sums", "make_bounds")
 

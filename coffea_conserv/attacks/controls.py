@@ -17,8 +17,8 @@ from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.attacks.rules import movable_events, obeying
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature, present
+from coffea_conserv.limits.budget import Budget
 
 __all__ = ("Control", "run_controls")
 

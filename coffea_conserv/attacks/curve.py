@@ -17,9 +17,9 @@ from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
 from coffea_conserv.attacks.options import short
 from coffea_conserv.attacks.place import in_memory
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features
+from coffea_conserv.limits.budget import Budget
 
 __all__ = ("fooling_curve",)
 

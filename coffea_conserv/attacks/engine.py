@@ -20,7 +20,7 @@ from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign, floors, parts
-from coffea_conserv.verdict import Limit
+from coffea_conserv.limits.verdict import Limit
 
 __all__ = ("Outcome", "perturb", "propose", "signed_scores", "within_limits")
 

@@ -14,11 +14,11 @@ from coffea_conserv.attacks.batch import Batch, Task, watched_values
 from coffea_conserv.attacks.signs import lacking, score_bins
 from coffea_conserv.features.binning import flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
-from coffea_conserv.judge import judge_many
-from coffea_conserv.measures import pair_sums
-from coffea_conserv.samples import Statistics, statistics_of
-from coffea_conserv.shifts import Shift, grouped_sums, make_shifts
-from coffea_conserv.verdict import Contents, Limit
+from coffea_conserv.limits.displacement import Shift, grouped_sums, make_shifts
+from coffea_conserv.limits.judge import judge_many
+from coffea_conserv.limits.measures import pair_sums
+from coffea_conserv.limits.statistics import Statistics, statistics_of
+from coffea_conserv.limits.verdict import Contents, Limit
 
 __all__ = ("judge_groups", "measure_shifts", "measure_statistics")
 

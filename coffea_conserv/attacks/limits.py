@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.measures import RMS_PER_JSD
+from coffea_conserv.limits.measures import RMS_PER_JSD
 
 __all__ = (
     "BAND",
@@ -46,7 +46,7 @@ _SPREAD = 1e-6
 _TINY = 1e-9
 
 _ROUNDING = 1e-7
-"""Relative deviation of a bin that is rounding, as in :mod:`coffea_conserv.measures`."""
+"""Relative deviation of a bin that is rounding, as in :mod:`coffea_conserv.limits.measures`."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def variances(totals: Totals, weight: Tensor, good: Tensor) -> tuple[Tensor, Ten
 def correlations(totals: Totals, weight: Tensor, good: Tensor) -> Tensor:
     """Weighted Pearson matrices, pairwise complete; 0 outside of ``good``.
 
-    The definition is that of :func:`coffea_conserv.measures.correlation`.
+    The definition is that of :func:`coffea_conserv.limits.measures.correlation`.
     """
     mean, variance = variances(totals, weight, good)
     covariance = totals.cross / torch.where(good, weight, 1.0) - mean * mean.transpose(1, 2)

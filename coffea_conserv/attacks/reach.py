@@ -15,7 +15,8 @@ __all__ = ("Reach",)
 
 @dataclass(frozen=True)
 class Reach:
-    """Caps and resolutions of the features, as in :mod:`coffea_conserv.shifts`, which has the definitions.
+    """Caps and resolutions of the features, as in :mod:`coffea_conserv.limits.displacement`, which has the
+    definitions.
 
     Parameters
     ----------

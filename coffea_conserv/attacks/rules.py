@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch, Task, possible
 from coffea_conserv.features.feature import Feature, present
-from coffea_conserv.shifts import within
+from coffea_conserv.limits.displacement import within
 
 __all__ = ("movable_events", "obeying")
 

@@ -29,8 +29,8 @@ from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre,
 from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.attacks.sample import Sample, may_copy
 from coffea_conserv.features.feature import Feature, blocks
-from coffea_conserv.judge import FLOOR_SHARE, opened
-from coffea_conserv.measures import RMS_PER_JSD, effective_events, jsd_floor
+from coffea_conserv.limits.judge import FLOOR_SHARE, opened
+from coffea_conserv.limits.measures import RMS_PER_JSD, effective_events, jsd_floor
 
 __all__ = ("make_problem",)
 

@@ -20,11 +20,11 @@ from coffea_conserv.evidence.compare import (
     noncentrality,
 )
 from coffea_conserv.groups import DATA, counts_of
-from coffea_conserv.measures import RMS_PER_JSD, correlation_shift, effective_events
+from coffea_conserv.limits.measures import RMS_PER_JSD, correlation_shift, effective_events
 from coffea_conserv.names import VARIATIONS
 
 if TYPE_CHECKING:
-    from coffea_conserv.budget import Budget
+    from coffea_conserv.limits.budget import Budget
     from coffea_conserv.result import Result
 
 __all__ = (

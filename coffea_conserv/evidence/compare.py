@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from coffea_conserv.measures import effective_events, js_distance, ks_distance
+from coffea_conserv.limits.measures import effective_events, js_distance, ks_distance
 
 __all__ = (
     "LEVEL",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.events import Events
-from coffea_conserv.measures import effective_events
+from coffea_conserv.limits.measures import effective_events
 
 __all__ = ("LEAST", "TwoSamples", "make_samples")
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 
+from coffea_conserv.limits.verdict import worst_limits
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
-from coffea_conserv.report import share_text, worst_limits
+from coffea_conserv.report import share_text
 from coffea_conserv.systematic import LABEL
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Cells:
 def limit_cells(result: Result) -> Cells:
     """Share of the tightest limit that each group uses, and which one it is."""
     cells = {}
-    for limit in worst_limits(result):
+    for limit in worst_limits(result.verdict):
         share = limit.used
         used = share_text(share) if math.isfinite(share) else f"{limit.value:.2g} > 0"
         name = limit.name.removeprefix("marginal ").removeprefix("watched ")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.report import share_text, worst_limits
+from coffea_conserv.limits.verdict import worst_limits
+from coffea_conserv.report import share_text
 
 if TYPE_CHECKING:
     from coffea_conserv.attacks.controls import Control
@@ -114,7 +115,7 @@ def limits_table(result: Result) -> PageTable:
             Cell(share_text(limit.used), limit.used),
             Cell("kept", "kept", "good") if limit.passed else Cell("broken", "broken", "bad"),
         )
-        for limit in worst_limits(result)
+        for limit in worst_limits(result.verdict)
     ]
     count = len(result.verdict.limits)
     note = f"The tightest of {count:,} limits in each group; all are in the values to download."

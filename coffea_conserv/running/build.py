@@ -204,7 +204,7 @@ def _called_build(build: Any, text: str, given: tuple[Any, Any], options: Mappin
 
 
 def _budget(config: Configuration) -> Any:
-    from coffea_conserv.budget import Budget, Chi2  # noqa: PLC0415
+    from coffea_conserv.limits.budget import Budget, Chi2  # noqa: PLC0415
 
     limits = config.budget.model_dump(exclude_unset=True)
     if limits.get("chi2"):

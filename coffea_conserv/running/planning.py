@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from coffea_conserv.budget import Budget
-from coffea_conserv.floors import Floors
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.noise import Floors
+from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.running.build import Plan
 from coffea_conserv.running.runs import Fileset, Where, chunks_of, execute
-from coffea_conserv.samples import Statistics
 from coffea_conserv.sums import COUNTS, Sums
 
 __all__ = ("SENSIBLE", "Cost", "Group", "Outlook", "look_ahead")

@@ -37,7 +37,7 @@ class Band:
     Notes
     -----
     Where a side is 0 the bin stays on the other side: exactly where all weights of a group are equal, else
-    within a tenth of what its content fluctuates by (:func:`coffea_conserv.measures.bin_floor`).
+    within a tenth of what its content fluctuates by (:func:`coffea_conserv.limits.measures.bin_floor`).
 
     Examples
     --------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("Contents", "Limit", "NegativeBins", "Verdict")
+__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "worst_limits")
 
 Floats = NDArray[np.float64]
 
@@ -128,6 +128,15 @@ class Verdict:
         return {"passed": self.passed, "limits": limits, "negative_bins": negative}
 
 
+def worst_limits(verdict: Verdict) -> tuple[Limit, ...]:
+    """Limit with the largest share used in each group, in the order of the verdict."""
+    worst: dict[str, Limit] = {}
+    for limit in verdict.limits:
+        if limit.group not in worst or limit.used > worst[limit.group].used:
+            worst[limit.group] = limit
+    return tuple(worst.values())
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a judge needs of one group.
@@ -137,7 +146,7 @@ class Contents:
     histograms
         Quantity → nominal and attacked sums of weights per bin, with flow bins.
     nominal, attacked
-        :func:`coffea_conserv.measures.pair_sums` of features, then watched quantities.
+        :func:`coffea_conserv.limits.measures.pair_sums` of features, then watched quantities.
     events, sum_w, sum_abs_w, sum_w2
         Number of events and sums of their weights.
     largest

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature, Watched
-from coffea_conserv.measures import (
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.measures import (
     band_deviations,
     band_shares,
     bin_floor,
@@ -24,7 +24,7 @@ from coffea_conserv.measures import (
     ks_distances,
     rms_deviations,
 )
-from coffea_conserv.verdict import Contents, Limit, NegativeBins
+from coffea_conserv.limits.verdict import Contents, Limit, NegativeBins
 
 __all__ = ("judge", "judge_many", "marginal_limit", "negative_bins", "opened")
 

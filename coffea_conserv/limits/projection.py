@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from coffea_conserv.bands import contents
-from coffea_conserv.budget import Budget
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.measures import js_distance, ks_distance, rms_deviation
+from coffea_conserv.limits.band import contents
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.measures import js_distance, ks_distance, rms_deviation
 
 __all__ = ("allowed",)
 

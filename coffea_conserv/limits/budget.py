@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.bands import Band
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.floors import Floors
-from coffea_conserv.measures import RMS_PER_JSD
+from coffea_conserv.limits.band import Band
+from coffea_conserv.limits.measures import RMS_PER_JSD
+from coffea_conserv.limits.noise import Floors
 
 __all__ = ("Band", "Budget", "Chi2")
 
@@ -110,7 +110,7 @@ class Budget:
     Notes
     -----
     A marginal limit of 0 is kept exactly where all weights of a group are equal. Where they vary, it means
-    a tenth of the statistical floor of the sample (see :func:`coffea_conserv.measures.jsd_floor`).
+    a tenth of the statistical floor of the sample (see :func:`coffea_conserv.limits.measures.jsd_floor`).
 
     Examples
     --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from coffea_conserv.measures import RMS_PER_JSD, jsd_floor
+from coffea_conserv.limits.measures import RMS_PER_JSD, jsd_floor
 
 __all__ = ("Floors",)
 
@@ -37,7 +37,7 @@ class Floors:
 
     @property
     def jsd(self) -> float:
-        """Jensen–Shannon distance, see :func:`coffea_conserv.measures.jsd_floor`."""
+        """Jensen–Shannon distance, see :func:`coffea_conserv.limits.measures.jsd_floor`."""
         return jsd_floor(self.bins, self.events)
 
     @property

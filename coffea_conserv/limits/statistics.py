@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.budget import Budget
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.floors import Floors
-from coffea_conserv.measures import correlation, effective_events, varying
-from coffea_conserv.verdict import Contents
+from coffea_conserv.limits.budget import Budget
+from coffea_conserv.limits.measures import correlation, effective_events, varying
+from coffea_conserv.limits.noise import Floors
+from coffea_conserv.limits.verdict import Contents
 
 __all__ = ("Degenerate", "Statistics", "degenerate", "statistics_of")
 
@@ -32,7 +32,7 @@ class Degenerate:
         ``missing``: absent from all events; ``weightless``: the weights of the events that have it do not add
         up to more than 0; ``constant``: all present values are equal; ``collinear``: some are a linear
         function of the others, so that none of them can move alone. The correlations of the first three are
-        0 by definition (:func:`coffea_conserv.measures.correlation`).
+        0 by definition (:func:`coffea_conserv.limits.measures.correlation`).
     features
         Their names: one, or all that are collinear.
     """
@@ -58,7 +58,7 @@ class Statistics:
     bins
         Largest number of bins with content of any feature, for which the floors are.
     jsd, rms, ks, correlation, element
-        The floors, as in :class:`coffea_conserv.floors.Floors`; infinite without effective events.
+        The floors, as in :class:`coffea_conserv.limits.noise.Floors`; infinite without effective events.
     below
         Limits of the budget that are below their floor: finer than this sample could see.
     degenerate
@@ -145,13 +145,13 @@ def degenerate(sums: Floats, names: Sequence[str]) -> tuple[Degenerate, ...]:
     Parameters
     ----------
     sums
-        :func:`coffea_conserv.measures.pair_sums` of the columns, then of others which do not matter.
+        :func:`coffea_conserv.limits.measures.pair_sums` of the columns, then of others which do not matter.
     names
         Of the columns.
 
     Examples
     --------
-    >>> from coffea_conserv.measures import pair_sums
+    >>> from coffea_conserv.limits.measures import pair_sums
     >>> x = np.random.default_rng(0).normal(size=(50, 3))
     >>> x[:, 2] = 3 - 2 * x[:, 0]
     >>> degenerate(pair_sums(x, np.ones(x.shape, bool), np.ones(50)), ["pt", "eta", "energy"])

@@ -1,0 +1,10 @@
+"""What an attack must keep: limits as declared, as measured, and as judged."""
+
+from __future__ import annotations
+
+from coffea_conserv.limits.band import Band
+from coffea_conserv.limits.budget import Budget, Chi2
+from coffea_conserv.limits.projection import allowed
+from coffea_conserv.limits.verdict import Verdict
+
+__all__ = ("Band", "Budget", "Chi2", "Verdict", "allowed")
