@@ -11,13 +11,8 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.baselines import Compared as Compared
     from coffea_conserv.attacks.baselines import baselines as baselines
     from coffea_conserv.attacks.baselines import compare as compare
-    from coffea_conserv.attacks.callback import Callback as Callback
     from coffea_conserv.attacks.controls import run_controls as run_controls
     from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
-    from coffea_conserv.attacks.factory import Model as Model
-    from coffea_conserv.attacks.factory import Pickled as Pickled
-    from coffea_conserv.attacks.model import Shared as Shared
-    from coffea_conserv.attacks.outputs import Classes as Classes
     from coffea_conserv.blinding import Blinding as Blinding
     from coffea_conserv.envelopes import envelope as envelope
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
@@ -34,6 +29,11 @@ if TYPE_CHECKING:
     from coffea_conserv.limits.verdict import Verdict as Verdict
     from coffea_conserv.masks import Categories as Categories
     from coffea_conserv.masks import Cuts as Cuts
+    from coffea_conserv.models.callback import Callback as Callback
+    from coffea_conserv.models.loading import Shared as Shared
+    from coffea_conserv.models.model import Model as Model
+    from coffea_conserv.models.model import Pickled as Pickled
+    from coffea_conserv.models.output import Classes as Classes
     from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin import Conserv as Conserv
     from coffea_conserv.result import Estimate as Estimate
@@ -54,21 +54,21 @@ _HOME = {
     "Band": "coffea_conserv.limits.band",
     "Blinding": "coffea_conserv.blinding",
     "Budget": "coffea_conserv.limits.budget",
-    "Callback": "coffea_conserv.attacks.callback",
+    "Callback": "coffea_conserv.models.callback",
     "Categories": "coffea_conserv.masks",
     "Chi2": "coffea_conserv.limits.budget",
-    "Classes": "coffea_conserv.attacks.outputs",
+    "Classes": "coffea_conserv.models.output",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Cuts": "coffea_conserv.masks",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features.feature",
-    "Model": "coffea_conserv.attacks.factory",
-    "Shared": "coffea_conserv.attacks.model",
+    "Model": "coffea_conserv.models.model",
+    "Shared": "coffea_conserv.models.loading",
     "Names": "coffea_conserv.names",
     "Result": "coffea_conserv.result",
-    "Pickled": "coffea_conserv.attacks.factory",
+    "Pickled": "coffea_conserv.models.model",
     "RobustnessSystematic": "coffea_conserv.systematic",
     "Sums": "coffea_conserv.sums",
     "Templates": "coffea_conserv.templates",

@@ -12,14 +12,12 @@ import hist
 import numpy as np
 import torch
 
-from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.batch import (
     Batch,
     Task,
     check_functions,
 )
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.model import Handle, load_models, make_handles
 from coffea_conserv.attacks.options import (
     OBJECTIVES,
     TARGETS,
@@ -28,9 +26,6 @@ from coffea_conserv.attacks.options import (
     check_settings,
     named_solver,
 )
-from coffea_conserv.attacks.outputs import Classes, check_output
-from coffea_conserv.attacks.place import Place, in_memory
-from coffea_conserv.attacks.trial import examples, try_models
 from coffea_conserv.chunks import identity
 from coffea_conserv.errors import InputError
 from coffea_conserv.events import check_names, keep_events
@@ -40,6 +35,10 @@ from coffea_conserv.features.working_point import as_points
 from coffea_conserv.groups import check_merged
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.masks import Regions
+from coffea_conserv.models.checks import examples, try_models
+from coffea_conserv.models.device import Place, in_memory, isolated
+from coffea_conserv.models.loading import Handle, load_models, make_handles
+from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.reading import event_ids, read_inputs
 from coffea_conserv.regions import atoms

@@ -12,8 +12,8 @@ from made_problems import MISSING, Ring, features, made_batch
 from coffea_conserv import Budget, run_controls
 from coffea_conserv.attacks.api import attack
 from coffea_conserv.attacks.controls import _judged, _mismodellings
-from coffea_conserv.attacks.place import places
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.models.device import places
 
 BUDGET = Budget(rms=0.1, correlation=0.03)
 

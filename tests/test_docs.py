@@ -15,8 +15,8 @@ from made_nano import write
 from made_results import result_of
 
 from coffea_conserv import Names
-from coffea_conserv.attacks.model import load_models
-from coffea_conserv.attacks.place import places
+from coffea_conserv.models.device import places
+from coffea_conserv.models.loading import load_models
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"<!-- example: tests/test_docs.py runs this -->\n```python\n(.*?)```", re.DOTALL)

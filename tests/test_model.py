@@ -16,9 +16,11 @@ import torch
 from made_models import CPU, NAMES, Dead, Net, X, evaluated, exported, net, run_attack
 
 from coffea_conserv import Model
-from coffea_conserv.attacks import stored as module_under_test
-from coffea_conserv.attacks.model import Handle, make_handles
-from coffea_conserv.attacks.network import Network, check_network, one_thread
+from coffea_conserv.models import handle as module_under_test
+from coffea_conserv.models.checks import check_network
+from coffea_conserv.models.device import one_thread
+from coffea_conserv.models.loading import Handle, make_handles
+from coffea_conserv.models.network import Network
 
 KINDS = ("module", "file", "file as text", "program", "factory", "factory and file")
 
@@ -133,7 +135,7 @@ def test_hashes_are_those_of_the_content():
 SCRIPT = """
 import torch
 from torch import nn
-from coffea_conserv.attacks.model import make_handles
+from coffea_conserv.models.loading import make_handles
 
 class Net(nn.Module):
     def __init__(self):

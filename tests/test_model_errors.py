@@ -13,8 +13,8 @@ from made_models import CPU, NAMES, Dead, Net, X, exported, net, run_attack
 from torch import nn
 
 from coffea_conserv import Model, ModelError
-from coffea_conserv.attacks.model import make_handles
-from coffea_conserv.attacks.network import check_network
+from coffea_conserv.models.checks import check_network
+from coffea_conserv.models.loading import make_handles
 
 
 def noisy(x):

@@ -10,12 +10,12 @@ from made_conserv import Ring, WithK, call, conserv, difference, events, feature
 from rich.console import Console
 
 from coffea_conserv import Budget, ConfigurationError, Feature, attack, compare, fooling_curve, run_controls
-from coffea_conserv.attacks import place as rooms
-from coffea_conserv.attacks.place import Place, check_device, in_memory, places
+from coffea_conserv.models import device as module_under_test
+from coffea_conserv.models.device import Place, check_device, in_memory, places
 from coffea_conserv.report import print_report, to_dict
 
 CPU = torch.device("cpu")
-STAGES = [Place(CPU, 128), Place(CPU, 64), Place(CPU, rooms.BUFFER["cpu"])]
+STAGES = [Place(CPU, 128), Place(CPU, 64), Place(CPU, module_under_test.BUFFER["cpu"])]
 
 
 def full():
@@ -46,7 +46,7 @@ class Starving(WithK):
 @pytest.fixture
 def small_gpu(monkeypatch):
     """The stages of a GPU, for 128 events, then 64, then the CPU, all of them on the CPU of this machine."""
-    monkeypatch.setattr(rooms, "places", lambda device: iter(STAGES))
+    monkeypatch.setattr(module_under_test, "places", lambda device: iter(STAGES))
 
 
 def test_stages_are_halves_and_at_last_the_cpu(monkeypatch):
@@ -61,7 +61,7 @@ def test_stages_are_halves_and_at_last_the_cpu(monkeypatch):
 
 def test_it_begins_anew_and_says_where_it_ended(monkeypatch, caplog):
     """Each attempt gets its place; what is no lack of memory is raised, and so is a lack on the CPU."""
-    monkeypatch.setattr(rooms, "places", lambda device: iter(STAGES))
+    monkeypatch.setattr(module_under_test, "places", lambda device: iter(STAGES))
     tried = []
 
     def compute(place):

@@ -24,9 +24,9 @@ from made_processor import Analysis, write_files
 from torch import nn
 
 from coffea_conserv import Feature, InputError, MergeError, ModelError, Pickled, Shared
-from coffea_conserv.attacks import stored
-from coffea_conserv.attacks.model import make_handles
 from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.models import handle as module_under_test
+from coffea_conserv.models.loading import make_handles
 
 CPU = torch.device("cpu")
 CHUNK = 150
@@ -63,9 +63,9 @@ def test_a_shared_model_is_the_same_model(tmp_path):
     assert Path(shared.file).stat().st_mtime_ns == before
     assert [path.name for path in tmp_path.iterdir()] == [f"{plain.digest}.model"]
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
-    stored._cache.clear()
+    module_under_test._cache.clear()
     one = shared.load(CPU)(x)
-    stored._cache.clear()
+    module_under_test._cache.clear()
     assert torch.equal(one, plain.load(CPU)(x))
     folds = make_handles(Shared([Ring(), large()], tmp_path))
     assert [bool(handle.file) for handle in folds] == [True, True]
@@ -82,7 +82,7 @@ def test_a_shared_model_changes_no_configuration(tmp_path):
 def test_what_is_wrong_with_a_shared_file_is_no_oserror(tmp_path):
     """Missing, damaged, or a folder that cannot be written: a ModelError with the remedy."""
     (shared,) = make_handles(Shared(Ring(), tmp_path))
-    stored._cache.clear()
+    module_under_test._cache.clear()
     content = Path(shared.file).read_bytes()
     Path(shared.file).write_bytes(content[:-1] + b"x")
     with pytest.raises(ModelError, match=r"the shared model .* is damaged or was replaced; remove it"):
@@ -180,7 +180,7 @@ class Loads(Analysis):
         """Process a chunk, and return the number of loads by process."""
         if Loads.counter is None:
             Loads.counter = Counting()
-            logger = logging.getLogger("coffea_conserv.attacks.stored")
+            logger = logging.getLogger("coffea_conserv.models.handle")
             logger.addHandler(Loads.counter)
             logger.setLevel(logging.DEBUG)
         output = super().process(events)
@@ -204,7 +204,7 @@ def run(using, files, processor, chunksize=CHUNK, **options):
 def test_a_large_model_is_loaded_once_by_each_process(executor, files, tmp_path):
     """17 MB over 80 chunks: one load in every process, whichever executor."""
     model = Shared(large(), tmp_path)
-    stored._cache.clear()
+    module_under_test._cache.clear()
     Loads.counter = None
     options = {"workers": 2} if executor is FuturesExecutor else {}
     total = sum(entry_events(files).values())

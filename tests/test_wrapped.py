@@ -18,7 +18,7 @@ from test_workers import run
 
 from coffea_conserv import Callback, ModelError
 from coffea_conserv.adapters import from_wrapper
-from coffea_conserv.attacks.model import make_handles
+from coffea_conserv.models.loading import make_handles
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`torch\.jit\.\w+` is deprecated:DeprecationWarning"),

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from coffea_conserv.attacks.api import Attacked, attack
-from coffea_conserv.attacks.model import Model
+from coffea_conserv.models.loading import Model
 
 __all__ = ("Attacked", "Model", "attack")

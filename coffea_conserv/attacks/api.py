@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.model import load_models, make_handles
-from coffea_conserv.attacks.network import check_network
 from coffea_conserv.attacks.options import (
     DIRECTIONS,
     OBJECTIVES,
@@ -28,8 +25,6 @@ from coffea_conserv.attacks.options import (
     named_solver,
     short,
 )
-from coffea_conserv.attacks.outputs import Classes, check_output
-from coffea_conserv.attacks.place import Place, in_memory
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
@@ -37,6 +32,10 @@ from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.displacement import Shift
 from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.limits.verdict import Verdict
+from coffea_conserv.models.checks import check_network
+from coffea_conserv.models.device import Place, in_memory, isolated
+from coffea_conserv.models.loading import load_models, make_handles
+from coffea_conserv.models.output import Classes, check_output
 
 __all__ = ("Asked", "Attacked", "Crossing", "Ready", "attack", "check_options", "prepare")
 

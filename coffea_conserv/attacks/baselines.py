@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coffea_conserv.attacks.ambient import isolated
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
 from coffea_conserv.attacks.options import check_choice
-from coffea_conserv.attacks.outputs import Classes
-from coffea_conserv.attacks.place import in_memory
 from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import Limit
+from coffea_conserv.models.device import in_memory, isolated
+from coffea_conserv.models.output import Classes
 
 __all__ = ("BASELINES", "Compared", "baselines", "compare")
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.candidates import check_single
 from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.place import check_device
 from coffea_conserv.attacks.search import Search
 from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.limits.budget import Budget
+from coffea_conserv.models.device import check_device
 
 __all__ = (
     "DIRECTIONS",

@@ -199,8 +199,7 @@ def _parts(count: int) -> list[slice]:
 
 
 def sum_moments(z: Tensor, there: Tensor, weight: Tensor, group: Tensor) -> list[Tensor]:
-    """Sums of each group as in :func:`coffea_conserv.limits.measures.pair_sums`, four of shape (groups, d,
-    d)."""
+    """Four sums of each group as in :func:`coffea_conserv.limits.measures.pair_sums`, (groups, d, d) each."""
     count = torch.bincount(group).tolist()
     sums = []
     for members in zip(*(torch.split(tensor, count) for tensor in (z, there, weight)), strict=True):

@@ -15,8 +15,7 @@ __all__ = ("Reach",)
 
 @dataclass(frozen=True)
 class Reach:
-    """Caps and resolutions of the features, as in :mod:`coffea_conserv.limits.displacement`, which has the
-    definitions.
+    """Caps and resolutions of the features, as defined in :mod:`coffea_conserv.limits.displacement`.
 
     Parameters
     ----------

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from coffea_conserv.attacks.limits import Prices, Totals, used
 from coffea_conserv.attacks.pairing import Pairing
-from coffea_conserv.attacks.place import BUFFER
 from coffea_conserv.attacks.pricing import Quote, add, fits, quote
 from coffea_conserv.attacks.problem import Problem, standard
 from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.state import Answers, Offers, Pairs, State, picked
+from coffea_conserv.models.device import BUFFER
 
 __all__ = ("Run", "Transport")
 

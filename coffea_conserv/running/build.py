@@ -266,7 +266,7 @@ def _solver(config: Configuration) -> dict[str, Any]:
 def _output(config: Configuration) -> dict[str, Any]:
     if config.output is None or isinstance(config.output, str):
         return {} if config.output is None else {"output": config.output}
-    from coffea_conserv.attacks.outputs import Classes  # noqa: PLC0415
+    from coffea_conserv.models.output import Classes  # noqa: PLC0415
 
     return {"output": Classes(**config.output.model_dump())}
 
@@ -290,13 +290,13 @@ def _model(config: Configuration, document: Document, given: Any) -> Any:
             if isinstance(entry, str | Path):
                 made.append(folder / entry)
                 continue
-            from coffea_conserv.attacks.model import Model  # noqa: PLC0415
+            from coffea_conserv.models.loading import Model  # noqa: PLC0415
 
             made.append(Model(imported(entry.factory), folder / entry.state))
     found = made if len(made) > 1 else made[0]
     if config.shared is None:
         return found
-    from coffea_conserv.attacks.model import Shared  # noqa: PLC0415
+    from coffea_conserv.models.loading import Shared  # noqa: PLC0415
 
     return Shared(found, config.shared)
 

@@ -1,4 +1,4 @@
-"""What a model can be given as, and how each becomes bytes."""
+"""Formats in which a model can be given, and how each of them becomes bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coffea_conserv.attacks.callback import Callback, hint
-from coffea_conserv.attacks.factory import UNREADABLE, Model, Pickled, file_bytes, traceable
-from coffea_conserv.attacks.stored import Handle, dumped, undumped, unscripted
 from coffea_conserv.errors import ModelError
 from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.models.callback import Callback, hint
+from coffea_conserv.models.handle import Handle, dumped, undumped, unscripted
+from coffea_conserv.models.model import UNREADABLE, Model, Pickled, file_bytes, traceable
 
 __all__ = ("make_handle",)
 

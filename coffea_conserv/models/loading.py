@@ -1,4 +1,4 @@
-"""Models: how one is given, and how a process gets it."""
+"""Models as given by the user, and as loaded in a process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coffea_conserv.attacks.ambient import isolated
-from coffea_conserv.attacks.factory import Model, Pickled
-from coffea_conserv.attacks.outputs import Classes, Reader
-from coffea_conserv.attacks.place import Place
-from coffea_conserv.attacks.sources import make_handle
-from coffea_conserv.attacks.stored import Handle, put_aside
 from coffea_conserv.errors import ModelError
+from coffea_conserv.models.device import Place, isolated
+from coffea_conserv.models.formats import make_handle
+from coffea_conserv.models.handle import Handle, put_aside
+from coffea_conserv.models.model import Model, Pickled
+from coffea_conserv.models.output import Classes, Reader
 
 __all__ = ("Handle", "Model", "Pickled", "Shared", "load_models", "make_handles")
 

@@ -1,4 +1,4 @@
-"""What a model gives, and how one logit per event is made of it."""
+"""Output of a model, and how one logit per event is made of it."""
 
 from __future__ import annotations
 

@@ -1,82 +1,57 @@
-"""Loaded models: evaluated in mini-batches, on one thread, and checked before anything starts."""
+"""Smoke tests of models before there are events: on the client, once for each model."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.outputs import Classes, Reader, saturated
-from coffea_conserv.attacks.place import BUFFER, OUT_OF_MEMORY
 from coffea_conserv.errors import ModelError
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.models.device import OUT_OF_MEMORY, places
+from coffea_conserv.models.loading import Handle, load_models
+from coffea_conserv.models.output import Classes, Reader, saturated
+
+__all__ = ("check_network", "examples", "try_models")
 
 logger = logging.getLogger(__name__)
 
-__all__ = ("Network", "check_network", "one_thread")
+_tried: set[str] = set()
+
+
+def try_models(
+    handles: Sequence[Handle], output: str | Classes, features: Sequence[Feature], x: NDArray[np.float32]
+) -> None:
+    """Check models on a few events, each once in a process, however many attacks are made with them."""
+    key = ":".join((*(handle.digest for handle in handles), repr(output), str(len(features))))
+    if key in _tried:
+        return
+    models = load_models(handles, output, next(places("cpu")))
+    check_network(models, torch.from_numpy(x), [feature.name for feature in features])
+    _tried.add(key)
+
+
+def examples(features: Sequence[Feature]) -> NDArray[np.float32]:
+    """Events inside of the axes, to try a model on before there is any, shape (16, features)."""
+    rng = np.random.default_rng(0)
+    columns = []
+    for feature in features:
+        low, high = float(feature.axis.edges[0]), float(feature.axis.edges[-1])
+        low = max(low, -math.inf if feature.low is None else feature.low)
+        high = min(high, math.inf if feature.high is None else feature.high)
+        column = low + (high - low) * rng.uniform(0.02, 0.6, size=16)
+        columns.append(column if feature.axis.traits.continuous else np.floor(column))
+    return np.stack(columns, axis=1).astype(np.float32)
+
 
 _REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch._dynamo.exc.Unsupported)
 """What modules and exported programs raise for inputs that they cannot take."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Model, or models by fold, evaluated in mini-batches.
-
-    Parameters
-    ----------
-    models
-        One model, or one per fold.
-    fold
-        Fold of each event, shape (events,); ``None`` with one model.
-    batch
-        Events per evaluation.
-    """
-
-    models: tuple[Callable[[Tensor], Tensor], ...]
-    fold: Tensor | None
-    batch: int = BUFFER["cpu"]
-
-    def __call__(self, x: Tensor, event: Tensor) -> Tensor:
-        """Give logits of candidates, shape (candidates,).
-
-        Parameters
-        ----------
-        x
-            Features, shape (candidates, features).
-        event
-            Index of the event of each candidate, which routes it to its fold's model.
-        """
-        if not len(x):
-            return x.new_zeros(0)
-        with torch.set_grad_enabled(x.requires_grad):
-            if self.fold is None or len(self.models) == 1:
-                return self._evaluate(0, x)
-            fold = self.fold[event]
-            logits = x.new_zeros(len(x))
-            for k in range(len(self.models)):
-                of = (fold == k).nonzero()[:, 0]
-                if len(of):
-                    logits = logits.index_copy(0, of, self._evaluate(k, x[of]))
-            return logits
-
-    @property
-    def gradient(self) -> bool:
-        """Whether all models can have a gradient."""
-        return all(getattr(model, "gradient", True) for model in self.models)
-
-    def _evaluate(self, k: int, x: Tensor) -> Tensor:
-        parts = [_logit(self.models[k], part) for part in torch.split(x, self.batch)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _logit(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return model(x).reshape(-1).to(x.dtype)
 
 
 def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names: Sequence[str]) -> None:
@@ -85,7 +60,7 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
     Parameters
     ----------
     models
-        The models, as :func:`coffea_conserv.attacks.model.load_models` gives them, or functions that give
+        The models, as :func:`coffea_conserv.models.loading.load_models` gives them, or functions that give
         logits.
     x
         A few events, shape (events, features) with at least two events.
@@ -194,51 +169,3 @@ def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) ->
     if not bool(finite.all()):
         count = int((~finite).sum())
         logger.warning("%s has no finite gradient for %d of %d events", where, count, len(x))
-
-
-class _Threads(threading.local):
-    """Number of torch threads while some parts of the program want one: theirs nest and overlap.
-
-    torch keeps a number for each thread of Python; a new thread begins with the one that was set last, which
-    may be the 1 of another thread that is inside. So ``before`` is common to all threads, ``depth`` is not.
-    """
-
-    lock = threading.Lock()
-    inside = before = 0
-
-    def __init__(self) -> None:
-        self.depth = 0
-
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > 1:
-            return
-        with self.lock:
-            if not _Threads.inside:
-                _Threads.before = torch.get_num_threads()
-            _Threads.inside += 1
-            torch.set_num_threads(1)
-
-    def leave(self) -> None:
-        self.depth -= 1
-        if self.depth:
-            return
-        with self.lock:
-            _Threads.inside -= 1
-            torch.set_num_threads(_Threads.before)
-
-
-_threads = _Threads()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread while it lasts: small batches are fastest so, and sums have one order.
-
-    Threads of Python that are in it at the same time all leave the number that the first one found.
-    """
-    _threads.enter()
-    try:
-        yield
-    finally:
-        _threads.leave()

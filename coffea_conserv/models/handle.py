@@ -17,11 +17,11 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.ambient import isolated
-from coffea_conserv.attacks.callback import Called
-from coffea_conserv.attacks.factory import Model
 from coffea_conserv.errors import ModelError
 from coffea_conserv.files import replacing
+from coffea_conserv.models.callback import Called
+from coffea_conserv.models.device import isolated
+from coffea_conserv.models.model import Model
 
 __all__ = ("Handle", "dumped", "put_aside", "undumped", "unscripted")
 

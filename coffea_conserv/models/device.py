@@ -1,10 +1,12 @@
-"""Where an attack is computed: a device, and how much at a time; less if the memory of a GPU is used up."""
+"""Device and batch size of a computation, and torch as it has to be meanwhile; less if GPU memory runs out."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +14,17 @@ import torch
 
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("BUFFER", "OUT_OF_MEMORY", "Place", "check_device", "in_memory", "pick_device", "places")
+__all__ = (
+    "BUFFER",
+    "OUT_OF_MEMORY",
+    "Place",
+    "check_device",
+    "in_memory",
+    "isolated",
+    "one_thread",
+    "pick_device",
+    "places",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -115,3 +127,75 @@ def in_memory(device: str, compute: Callable[[Place], T]) -> tuple[T, Place]:
             logger.warning("no memory on %s (%s); trying %s", place, str(error).split(". ")[0], following)
         place = following
         torch.cuda.empty_cache()  # of tensors that the traceback has held until now
+
+
+class _Threads(threading.local):
+    """Number of torch threads while some parts of the program want one: theirs nest and overlap.
+
+    torch keeps a number for each thread of Python; a new thread begins with the one that was set last, which
+    may be the 1 of another thread that is inside. So ``before`` is common to all threads, ``depth`` is not.
+    """
+
+    lock = threading.Lock()
+    inside = before = 0
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def enter(self) -> None:
+        self.depth += 1
+        if self.depth > 1:
+            return
+        with self.lock:
+            if not _Threads.inside:
+                _Threads.before = torch.get_num_threads()
+            _Threads.inside += 1
+            torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        self.depth -= 1
+        if self.depth:
+            return
+        with self.lock:
+            _Threads.inside -= 1
+            torch.set_num_threads(_Threads.before)
+
+
+_threads = _Threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread while it lasts: small batches are fastest so, and sums have one order.
+
+    Threads of Python that are in it at the same time all leave the number that the first one found.
+    """
+    _threads.enter()
+    try:
+        yield
+    finally:
+        _threads.leave()
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Be independent of inference mode, autocast and the number of threads while it lasts.
+
+    Tensors that are made in inference mode can never have a gradient, autocast computes models in half
+    precision, and sums on several threads are added in another order. Decorates functions, too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with torch.inference_mode(), isolated():
+    ...     torch.ones(1).is_inference()
+    False
+    """
+    with (
+        one_thread(),
+        torch.inference_mode(mode=False),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+        torch.no_grad(),
+    ):
+        yield
