@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import ModelError as ModelError
     from coffea_conserv.features.feature import Feature as Feature
     from coffea_conserv.features.folds import fold_index as fold_index
+    from coffea_conserv.inputs.masks import Categories as Categories
+    from coffea_conserv.inputs.masks import Cuts as Cuts
     from coffea_conserv.limits.band import Band as Band
     from coffea_conserv.limits.budget import Budget as Budget
     from coffea_conserv.limits.budget import Chi2 as Chi2
     from coffea_conserv.limits.projection import allowed as allowed
     from coffea_conserv.limits.verdict import Verdict as Verdict
-    from coffea_conserv.masks import Categories as Categories
-    from coffea_conserv.masks import Cuts as Cuts
     from coffea_conserv.models.callback import Callback as Callback
     from coffea_conserv.models.loading import Shared as Shared
     from coffea_conserv.models.model import Model as Model
@@ -55,13 +55,13 @@ _HOME = {
     "Blinding": "coffea_conserv.blinding",
     "Budget": "coffea_conserv.limits.budget",
     "Callback": "coffea_conserv.models.callback",
-    "Categories": "coffea_conserv.masks",
+    "Categories": "coffea_conserv.inputs.masks",
     "Chi2": "coffea_conserv.limits.budget",
     "Classes": "coffea_conserv.models.output",
     "Compared": "coffea_conserv.attacks.baselines",
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
-    "Cuts": "coffea_conserv.masks",
+    "Cuts": "coffea_conserv.inputs.masks",
     "Estimate": "coffea_conserv.result",
     "Feature": "coffea_conserv.features.feature",
     "Model": "coffea_conserv.models.model",

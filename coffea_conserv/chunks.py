@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,45 +9,10 @@ from functools import partial
 from numbers import Integral
 from typing import Any
 
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.sums import Sums
 
-__all__ = ("Asked", "Coverage", "coverage_of", "identity", "median_chunk", "read_asked", "seed_of")
-
-
-def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, str, int | None]:
-    """Dataset, chunk and number of events read, from the metadata of the events where there are some.
-
-    coffea's ``trace`` calls with no event and with one, whose metadata name no chunk. Nothing can be attacked
-    there, so that they need none.
-
-    Raises
-    ------
-    InputError
-        If dataset or chunk are neither given nor in the metadata.
-    """
-    metadata = getattr(events, "metadata", None) or {}
-    dataset = dataset or metadata.get("dataset")
-    if dataset is None:
-        msg = "no dataset: give events= (their metadata name it) or dataset="
-        raise InputError(msg)
-    if chunk is None and {"fileuuid", "entrystart", "entrystop"} <= set(metadata):
-        chunk = f"{metadata['fileuuid']}:{metadata['entrystart']}-{metadata['entrystop']}"
-    if chunk is None and hasattr(events, "__len__") and len(events) < 2:
-        chunk = ""
-    if chunk is None:
-        msg = "no chunk identity: give events= as coffea's Runner hands them out, or chunk="
-        raise InputError(msg)
-    read = None
-    if "entrystart" in metadata:
-        read = int(metadata["entrystop"]) - int(metadata["entrystart"])
-    return str(dataset), str(chunk), read
-
-
-def seed_of(*parts: Any) -> int:
-    """Seed of a chunk and direction: the same whatever worker runs it, and in whatever order."""
-    digest = hashlib.sha256("\n".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "little") % (2**63)
+__all__ = ("Asked", "Coverage", "coverage_of", "median_chunk", "read_asked")
 
 
 @dataclass(frozen=True)

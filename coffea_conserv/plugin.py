@@ -26,23 +26,22 @@ from coffea_conserv.attacks.options import (
     check_settings,
     named_solver,
 )
-from coffea_conserv.chunks import identity
+from coffea_conserv.chunk import Moved, identity, stacked
 from coffea_conserv.errors import InputError
 from coffea_conserv.events import check_names, keep_events
 from coffea_conserv.features.binning import check_score_axis
 from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.groups import check_merged
+from coffea_conserv.inputs.call import Selection, event_ids, read_inputs
+from coffea_conserv.inputs.masks import Regions
+from coffea_conserv.inputs.regions import atoms
 from coffea_conserv.limits.budget import Budget
-from coffea_conserv.masks import Regions
 from coffea_conserv.models.checks import examples, try_models
 from coffea_conserv.models.device import Place, in_memory, isolated
 from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
-from coffea_conserv.reading import event_ids, read_inputs
-from coffea_conserv.regions import atoms
-from coffea_conserv.selection import Moved, Selection, stacked
 from coffea_conserv.settings import Settings, hash_of
 from coffea_conserv.sums import Sample, Sums, fill_sums
 from coffea_conserv.variations import Attack, Varied, values_by_variation
@@ -242,7 +241,7 @@ class Conserv:
             Name → Boolean mask of the selected events, or :class:`~coffea_conserv.Cuts` of a
             ``PackedSelection``, or :class:`~coffea_conserv.Categories`. Regions may overlap; events in none
             are left alone. A region that is cut on the score is refused, as far as
-            :func:`coffea_conserv.regions.check_regions` can tell.
+            :func:`coffea_conserv.inputs.regions.check_regions` can tell.
         weight
             One weight per event, any sign, or coffea's ``Weights``. Needed for simulation. Real data are
             counted: they have none.

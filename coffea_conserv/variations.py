@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.batch import Batch, Task, check_scores, possible, scores, watched_values
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.options import short
-from coffea_conserv.chunks import seed_of
+from coffea_conserv.chunk import seed_of
+from coffea_conserv.inputs.regions import check_regions
 from coffea_conserv.models.device import Place
-from coffea_conserv.regions import check_regions
 
 __all__ = ("DIRECTIONS", "Attack", "Varied", "values_by_variation")
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffea_conserv import Feature
-from coffea_conserv.columns import to_categories, to_columns, to_numpy
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.feature import present
+from coffea_conserv.inputs.columns import to_categories, to_columns, to_numpy
 
 VALUES = [1.5, -2.0, 3.25]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slow_twins import slow_category_masks, slow_cut_masks
 
 from coffea_conserv import Categories, Cuts, InputError
-from coffea_conserv.masks import to_masks
+from coffea_conserv.inputs.masks import to_masks
 
 
 def selection_of(columns, dtype="uint32"):

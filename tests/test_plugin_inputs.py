@@ -15,7 +15,7 @@ from made_nano import conserv as nano_conserv
 from made_nano import regions as nano_regions
 
 from coffea_conserv import Budget, Callback, Categories, Cuts, Feature, InputError
-from coffea_conserv.selection import Selection
+from coffea_conserv.inputs.call import Selection
 from coffea_conserv.wrapper.bindings import make_bindings
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.regions import atoms, check_regions, has_edge
+from coffea_conserv.inputs.regions import atoms, check_regions, has_edge
 
 SIZES = st.sampled_from([100, 300, 1000, 5000])
 SEEDS = st.integers(0, 10**6)

@@ -27,7 +27,7 @@ from made_nano import (
 )
 
 from coffea_conserv import Budget, Conserv, Feature, InputError, Names
-from coffea_conserv.selection import Selection
+from coffea_conserv.inputs.call import Selection
 from coffea_conserv.wrapper import Bound, ConservProcessor, copies, migrations, variation_of
 from coffea_conserv.wrapper.bindings import make_bindings
 from coffea_conserv.wrapper.copies import Copy

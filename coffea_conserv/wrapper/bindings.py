@@ -16,9 +16,9 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_numpy
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
+from coffea_conserv.inputs.columns import to_numpy
 
 __all__ = ("Bindings", "Bound", "Places", "column_of", "column_path", "make_bindings")
 

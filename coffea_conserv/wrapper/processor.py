@@ -10,9 +10,9 @@ import numpy as np
 from coffea.processor import ProcessorABC
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_weights
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.masks import to_masks
+from coffea_conserv.inputs.columns import to_weights
+from coffea_conserv.inputs.masks import to_masks
 from coffea_conserv.plugin import Conserv
 from coffea_conserv.wrapper.attack import EventAttack, Function, Masks, Selected, check_functions
 from coffea_conserv.wrapper.copies import Copy, ordered

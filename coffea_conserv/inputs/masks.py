@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_categories, to_numpy
 from coffea_conserv.errors import InputError
+from coffea_conserv.inputs.columns import to_categories, to_numpy
 
 __all__ = ("Categories", "Cuts", "Regions", "to_masks")
 

@@ -1,4 +1,4 @@
-"""From what a call is given to checked arrays: copies, in the types that the attack takes."""
+"""Arguments of a call, and the checked copies that the attack takes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.columns import to_columns, to_context, to_folds, to_weights
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.features.matrix import feature_matrix
-from coffea_conserv.masks import to_masks
-from coffea_conserv.selection import Selection
+from coffea_conserv.inputs.columns import to_columns, to_context, to_folds, to_weights
+from coffea_conserv.inputs.masks import to_masks
 
-__all__ = ("Inputs", "event_ids", "read_inputs")
+__all__ = ("Inputs", "Selection", "event_ids", "read_inputs")
 
 IDENTITY = ("run", "luminosityBlock", "event")
 """What numbers an event, in NanoAOD."""
@@ -96,3 +95,17 @@ def event_ids(given: Selection, count: int) -> dict[str, NDArray[Any]]:
     if events is not None and hasattr(events, "fields") and len(events) == count:
         found |= {name: events[name] for name in IDENTITY if name in events.fields and name not in found}
     return {name: np.array(column) for name, column in found.items()}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selected events of one chunk without their features; arguments of the call of :class:`Conserv`."""
+
+    regions: Any
+    weight: Any = None
+    events: Any = None
+    data: bool = False
+    fold: Any = None
+    context: Mapping[str, Any] | None = None
+    dataset: str | None = None
+    chunk: str | None = None
