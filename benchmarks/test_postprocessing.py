@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from coffea_conserv import Budget, Feature
-from coffea_conserv.events import Events
 from coffea_conserv.evidence import gather_evidence
 from coffea_conserv.evidence.effort import Settings as Effort
 from coffea_conserv.evidence.pairs import pair_tests
@@ -18,7 +17,8 @@ from coffea_conserv.evidence.twosample import classifier_test, energy_test, slic
 from coffea_conserv.plotting import save_all
 from coffea_conserv.reporting import write_page
 from coffea_conserv.result import Settings, make_result
-from coffea_conserv.sums import VARIATIONS, Sample, fill_sums
+from coffea_conserv.sums.attacked_events import Events
+from coffea_conserv.sums.sums import VARIATIONS, Sample, fill_sums
 
 PROCESSES, REGIONS, FEATURES, EVENTS = 20, 5, 30, 2000
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
     from coffea_conserv.store import load_result as load_result
-    from coffea_conserv.sums import Sums as Sums
+    from coffea_conserv.sums.sums import Sums as Sums
     from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
     from coffea_conserv.templates import Templates as Templates
     from coffea_conserv.treatment import Treatment as Treatment
@@ -70,7 +70,7 @@ _HOME = {
     "Result": "coffea_conserv.result",
     "Pickled": "coffea_conserv.models.model",
     "RobustnessSystematic": "coffea_conserv.systematic",
-    "Sums": "coffea_conserv.sums",
+    "Sums": "coffea_conserv.sums.sums",
     "Templates": "coffea_conserv.templates",
     "Treatment": "coffea_conserv.treatment",
     "Verdict": "coffea_conserv.limits.verdict",

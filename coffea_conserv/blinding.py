@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.sums.groups import simulated
 
-__all__ = ("Blinding",)
+__all__ = ("Blinding", "check_blinding")
 
 Floats = NDArray[np.float64]
 
@@ -62,3 +64,17 @@ class Blinding:
         s, b = np.maximum(signal, 0.0), np.maximum(background, 0.0)
         hidden: NDArray[np.bool_] = s > self.above * (s + b)
         return hidden
+
+
+def check_blinding(blinding: Any, processes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise a ConfigurationError unless data can be hidden by this, or it is ``None``."""
+    if blinding is None:
+        return
+    if not isinstance(blinding, Blinding):
+        msg = f"blinding must be Blinding(signal, above), got {blinding!r:.80}"
+        raise ConfigurationError(msg)
+    known = simulated(processes)
+    unknown = [name for name in blinding.signal if name not in known]
+    if unknown:
+        msg = f"blinding: there is no simulated process {', '.join(unknown)}; there are {', '.join(known)}"
+        raise ConfigurationError(msg)

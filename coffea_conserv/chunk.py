@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.sums import Sums
+from coffea_conserv.sums.sums import Sums
 
 __all__ = ("Moved", "identity", "seed_of", "stacked")
 

@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any
 
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.sums import Sums
+from coffea_conserv.sums.sums import Sums
 
 __all__ = ("Asked", "Coverage", "coverage_of", "median_chunk", "read_asked")
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.fingerprint import fingerprint
-from coffea_conserv.groups import counts_of
-from coffea_conserv.sums import BLOCKS, FOOLING, Sums
+from coffea_conserv.sums.groups import counts_of
+from coffea_conserv.sums.sums import BLOCKS, FOOLING, Sums
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result

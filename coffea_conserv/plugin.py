@@ -28,11 +28,9 @@ from coffea_conserv.attacks.options import (
 )
 from coffea_conserv.chunk import Moved, identity, stacked
 from coffea_conserv.errors import InputError
-from coffea_conserv.events import check_names, keep_events
 from coffea_conserv.features.binning import check_score_axis
 from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
-from coffea_conserv.groups import check_merged
 from coffea_conserv.inputs.call import Selection, event_ids, read_inputs
 from coffea_conserv.inputs.masks import Regions
 from coffea_conserv.inputs.regions import atoms
@@ -43,7 +41,9 @@ from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.settings import Settings, hash_of
-from coffea_conserv.sums import Sample, Sums, fill_sums
+from coffea_conserv.sums.attacked_events import check_names, keep_events
+from coffea_conserv.sums.groups import check_merged
+from coffea_conserv.sums.sums import Sample, Sums, fill_sums
 from coffea_conserv.variations import Attack, Varied, values_by_variation
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Conserv:
         ``auto`` (CUDA if the worker sees one), ``cpu`` or ``cuda``.
     keep
         Folder for the attacked events, one parquet file for each chunk of simulation, see
-        :mod:`coffea_conserv.events`; workers must be able to write there.
+        :mod:`coffea_conserv.sums.attacked_events`; workers must be able to write there.
     names
         What axes and variations are called in histograms, in templates and by
         :class:`~coffea_conserv.ConservProcessor`; ``Names.preset("columnflow")`` follows a framework. Sums do

@@ -13,17 +13,22 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
-from coffea_conserv.blinding import Blinding
+from coffea_conserv.blinding import Blinding, check_blinding
 from coffea_conserv.chunks import Coverage, coverage_of, read_asked
 from coffea_conserv.errors import InputError
 from coffea_conserv.fooling import Fooling
-from coffea_conserv.groups import (
+from coffea_conserv.limits.displacement import Shift
+from coffea_conserv.limits.measures import correlation
+from coffea_conserv.limits.statistics import Statistics
+from coffea_conserv.limits.verdict import Verdict
+from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.settings import Settings
+from coffea_conserv.sums.groups import (
     ALL,
     DATA,
     Estimate,
     Term,
     as_estimates,
-    check_blinding,
     check_estimates,
     check_merged,
     check_totals,
@@ -32,13 +37,7 @@ from coffea_conserv.groups import (
     group_datasets,
     simulated,
 )
-from coffea_conserv.limits.displacement import Shift
-from coffea_conserv.limits.measures import correlation
-from coffea_conserv.limits.statistics import Statistics
-from coffea_conserv.limits.verdict import Verdict
-from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
-from coffea_conserv.settings import Settings
-from coffea_conserv.sums import VARIATIONS, Sums, score_axis
+from coffea_conserv.sums.sums import VARIATIONS, Sums, score_axis
 from coffea_conserv.systematic import LABEL, RobustnessSystematic, bin_errors
 from coffea_conserv.templates import Templates, make_templates
 

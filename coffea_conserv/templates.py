@@ -13,9 +13,9 @@ from hist import Hist, storage
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.groups import DATA
 from coffea_conserv.names import VARIATIONS
 from coffea_conserv.sanity import TemplateWarning, check_objective, check_template
+from coffea_conserv.sums.groups import DATA
 from coffea_conserv.systematic import LABEL, RobustnessSystematic, Template, relative
 from coffea_conserv.treatment import Treatment, treat
 

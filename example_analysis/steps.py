@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
-from coffea_conserv.events import index_events
 from coffea_conserv.limits.verdict import Limit, Verdict
 from coffea_conserv.report import print_report
+from coffea_conserv.sums.attacked_events import index_events
 from example_analysis import record
 from example_analysis.cluster import Where, executor
 from example_analysis.fits import write_fits

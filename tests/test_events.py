@@ -14,7 +14,7 @@ from coffea.processor import IterativeExecutor, Runner
 from made_conserv import WEIGHT, call, conserv, contents, difference, events, regions
 
 from coffea_conserv import ConfigurationError, ConservError, InputError
-from coffea_conserv.events import index_events, keep_events, read_events
+from coffea_conserv.sums.attacked_events import index_events, keep_events, read_events
 
 VARIATIONS = ("nominal", "conservUp", "conservDown")
 

@@ -15,7 +15,6 @@ from scipy import stats
 
 from coffea_conserv import Blinding, Budget
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.events import Events
 from coffea_conserv.evidence.checks import (
     allowed_share,
     check_result,
@@ -41,6 +40,7 @@ from coffea_conserv.evidence.twosample import (
     sliced_tests,
 )
 from coffea_conserv.limits.measures import js_distance
+from coffea_conserv.sums.attacked_events import Events
 
 RESULT = result_of()
 FAST = Settings(permutations=39, slices=20, energy=150, bins=5)

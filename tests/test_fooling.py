@@ -16,7 +16,7 @@ from made_results import SAMPLES, result_of
 from coffea_conserv.errors import InputError
 from coffea_conserv.fooling import fooling_of, jackknife, seed_spread
 from coffea_conserv.limits.budget import Budget
-from coffea_conserv.sums import FOOLING, Sums
+from coffea_conserv.sums.sums import FOOLING, Sums
 
 STRATUM = st.integers(2, 6).flatmap(
     lambda n: arrays(float, (n, 2), elements=st.floats(0.125, 8.0, allow_subnormal=False))

@@ -7,7 +7,7 @@ import pytest
 from made_events import CONFIG, made, scored, summed
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.groups import (
+from coffea_conserv.sums.groups import (
     Estimate,
     check_estimates,
     check_merged,
@@ -18,7 +18,7 @@ from coffea_conserv.groups import (
     group_datasets,
     simulated,
 )
-from coffea_conserv.sums import COUNTS, Sums
+from coffea_conserv.sums.sums import COUNTS, Sums
 
 SUMS = summed(
     made("W1", "a", 30, 1),

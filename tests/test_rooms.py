@@ -33,7 +33,7 @@ BREAKS = {
     "awkward": [("coffea_conserv/plugin.py", "import awkward as ak")],
     "plots": [("coffea_conserv/result.py", "from matplotlib import pyplot")],
     "fits": [("coffea_conserv/report.py", "import pyhf")],
-    "files": [("coffea_conserv/sums.py", "import uproot")],
+    "files": [("coffea_conserv/sums/sums.py", "import uproot")],
     "console": [("coffea_conserv/limits/verdict.py", "from rich.table import Table")],
 }
 

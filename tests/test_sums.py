@@ -14,7 +14,7 @@ from made_events import CONFIG, QUANTITIES, SCORE, made, scored, summed
 
 from coffea_conserv.errors import MergeError
 from coffea_conserv.limits.measures import correlation
-from coffea_conserv.sums import BLOCKS, COUNTS, FOOLING, Sums, score_axis
+from coffea_conserv.sums.sums import BLOCKS, COUNTS, FOOLING, Sums, score_axis
 
 NAMES = ("moments", "paired", "counts", "fooling", "shifts", "largest")
 

@@ -19,7 +19,7 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
 from coffea_conserv.result import Settings, make_result
-from coffea_conserv.sums import VARIATIONS, Sums, fill_sums
+from coffea_conserv.sums.sums import VARIATIONS, Sums, fill_sums
 from coffea_conserv.systematic import LABEL, Template
 from coffea_conserv.templates import Templates
 

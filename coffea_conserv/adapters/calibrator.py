@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.sums import Sums
+from coffea_conserv.sums.sums import Sums
 from coffea_conserv.wrapper.attack import EventAttack
 from coffea_conserv.wrapper.bindings import column_of
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.names import VARIATIONS
-from coffea_conserv.sums import Sums
+from coffea_conserv.sums.sums import Sums
 from coffea_conserv.wrapper.attack import EventAttack
 from coffea_conserv.wrapper.bindings import column_path
 

@@ -60,8 +60,10 @@ app.command()(launch.run)
 
 def _load(results: Path, signal: list[str] | None, above: float, *, unblind: bool) -> Result:
     """Read a result, and hide data where there is signal."""
-    from coffea_conserv.blinding import Blinding  # noqa: PLC0415
-    from coffea_conserv.groups import check_blinding  # noqa: PLC0415
+    from coffea_conserv.blinding import (  # noqa: PLC0415
+        Blinding,
+        check_blinding,
+    )
     from coffea_conserv.store import load_result  # noqa: PLC0415
 
     result = load_result(results)

@@ -19,9 +19,9 @@ from coffea_conserv.evidence.compare import (
     events_ks,
     noncentrality,
 )
-from coffea_conserv.groups import DATA, counts_of
 from coffea_conserv.limits.measures import RMS_PER_JSD, correlation_shift, effective_events
 from coffea_conserv.names import VARIATIONS
+from coffea_conserv.sums.groups import DATA, counts_of
 
 if TYPE_CHECKING:
     from coffea_conserv.limits.budget import Budget

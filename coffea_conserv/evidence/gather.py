@@ -163,7 +163,7 @@ def gather_evidence(
 
 def _enough(result: Result, events: str | Path, regions: Sequence[str]) -> list[str]:
     """Regions with events enough for tests, from files of the same run."""
-    from coffea_conserv.events import read_events  # noqa: PLC0415 -- it needs pyarrow
+    from coffea_conserv.sums.attacked_events import read_events  # noqa: PLC0415 -- it needs pyarrow
 
     found = {region: read_events(events, region, names=()) for region in regions}
     for one in found.values():

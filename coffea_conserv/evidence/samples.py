@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.events import Events
 from coffea_conserv.limits.measures import effective_events
+from coffea_conserv.sums.attacked_events import Events
 
 __all__ = ("LEAST", "TwoSamples", "make_samples")
 

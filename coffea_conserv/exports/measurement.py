@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.groups import DATA
 from coffea_conserv.sanity import TemplateWarning
+from coffea_conserv.sums.groups import DATA
 from coffea_conserv.systematic import Template
 from coffea_conserv.templates import Templates
 

@@ -1,4 +1,4 @@
-"""Device and batch size of a computation, and the state of torch meanwhile; less where GPU memory runs out."""
+"""Device and batch size of a computation, and the state of torch meanwhile; less where memory runs out."""
 
 from __future__ import annotations
 

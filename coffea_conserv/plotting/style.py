@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.sums import VARIATIONS
+from coffea_conserv.sums.sums import VARIATIONS
 from coffea_conserv.systematic import LABEL
 
 try:

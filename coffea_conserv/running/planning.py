@@ -17,7 +17,7 @@ from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.running.build import Plan
 from coffea_conserv.running.runs import Fileset, Where, chunks_of, execute
-from coffea_conserv.sums import COUNTS, Sums
+from coffea_conserv.sums.sums import COUNTS, Sums
 
 __all__ = ("SENSIBLE", "Cost", "Group", "Outlook", "look_ahead")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from coffea.processor import ProcessorABC
 
-from coffea_conserv.sums import FOOLING, Sums
+from coffea_conserv.sums.sums import FOOLING, Sums
 
 __all__ = ("Progress", "Told", "find_sums", "to_file", "to_topic")
 

@@ -26,7 +26,7 @@ from coffea_conserv.files import replacing
 from coffea_conserv.running.build import Plan, imported
 from coffea_conserv.running.clusters import workers_with
 from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
-from coffea_conserv.sums import Sums
+from coffea_conserv.sums.sums import Sums
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result

@@ -1,4 +1,4 @@
-"""What a chunk leaves behind: one value that adds up to the whole run in any order."""
+"""Sums of a chunk: one value that adds up to the whole run in any order."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from coffea_conserv.files import replacing
 from coffea_conserv.names import VARIATIONS
 
 if TYPE_CHECKING:
-    from coffea_conserv.sums import Sample
+    from coffea_conserv.sums.sums import Sample
 
 __all__ = ("Events", "check_names", "index_events", "keep_events", "read_events")
 

@@ -1,4 +1,4 @@
-"""Groups of events: datasets in processes, estimates from data, and their sums."""
+"""Processes, estimates from data and totals: which datasets are summed before they are judged."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from coffea_conserv.blinding import Blinding
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.sums import COUNTS, Sums
+from coffea_conserv.sums.sums import COUNTS, Sums
 
 __all__ = (
     "ALL",
@@ -20,7 +19,6 @@ __all__ = (
     "Estimate",
     "Term",
     "as_estimates",
-    "check_blinding",
     "check_estimates",
     "check_merged",
     "check_totals",
@@ -255,7 +253,7 @@ def check_weights(sums: Sums, processes: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def counts_of(sums: Sums, datasets: Sequence[str], region: str, variation: str) -> dict[str, float]:
-    """Sum :data:`coffea_conserv.sums.COUNTS` over datasets."""
+    """Sum :data:`coffea_conserv.sums.sums.COUNTS` over datasets."""
     found = [sums.counts.get((dataset, region, variation), np.zeros(len(COUNTS))) for dataset in datasets]
     return dict(zip(COUNTS, np.sum(found, axis=0).tolist(), strict=True))
 
@@ -294,17 +292,3 @@ def as_estimates(estimates: Any) -> tuple[Estimate, ...]:
         msg = f"estimates must be a list of Estimate(name, regions, scale), got {estimates!r:.80}"
         raise ConfigurationError(msg)
     return tuple(estimates)
-
-
-def check_blinding(blinding: Any, processes: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise a ConfigurationError unless data can be hidden by this, or it is ``None``."""
-    if blinding is None:
-        return
-    if not isinstance(blinding, Blinding):
-        msg = f"blinding must be Blinding(signal, above), got {blinding!r:.80}"
-        raise ConfigurationError(msg)
-    known = simulated(processes)
-    unknown = [name for name in blinding.signal if name not in known]
-    if unknown:
-        msg = f"blinding: there is no simulated process {', '.join(unknown)}; there are {', '.join(known)}"
-        raise ConfigurationError(msg)
