@@ -14,7 +14,7 @@ from problems import timed, unit
 from torch import nn
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 STEPS = 60
 

@@ -6,8 +6,8 @@ import pytest
 from problems import data_folder, donut, htautau
 
 from coffea_conserv import Budget, fooling_curve
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.plotting import curve_plot
+from coffea_conserv.solvers.transport.solver import Transport
 
 MARGINALS = (0.0, 0.01, 0.02, 0.05, 0.1)
 CORRELATIONS = (0.002, 0.006, 0.02, 0.05, 0.1)

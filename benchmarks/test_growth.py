@@ -14,7 +14,7 @@ from problems import timed
 from test_cost import sample
 
 from coffea_conserv import Budget, attack
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 FEW = 10
 EVENTS = (10_000, 100_000, 1_000_000)
@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from test_cost import sample
 from coffea_conserv import Budget, attack
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 torch.set_num_threads(1)
 events, rms = int(sys.argv[1]), float(sys.argv[2])
 def run(x, model, features):

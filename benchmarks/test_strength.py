@@ -12,8 +12,8 @@ from test_cost import sample
 from coffea_conserv import Budget, attack, compare
 from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.attacks.chebyshev import linear_bound
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, P
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, Feature, Shared
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 CHUNKS, EVENTS = 80, 200
 

@@ -17,15 +17,9 @@ from coffea_conserv.attacks.batch import (
     Task,
     check_functions,
 )
-from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.options import (
-    OBJECTIVES,
-    TARGETS,
-    check_choice,
-    check_moves,
-    check_settings,
-    named_solver,
-)
+from coffea_conserv.attacks.options import OBJECTIVES, TARGETS, check_moves, check_settings
+from coffea_conserv.attacks.registry import named_solver
+from coffea_conserv.checks import check_choice
 from coffea_conserv.chunk import Moved, identity, stacked
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.binning import check_score_axis
@@ -41,6 +35,7 @@ from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.settings import Settings, hash_of
+from coffea_conserv.solvers.protocol import Solver
 from coffea_conserv.sums.attacked_events import check_names, keep_events
 from coffea_conserv.sums.groups import check_merged
 from coffea_conserv.sums.sums import Sample, Sums, fill_sums

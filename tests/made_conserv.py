@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, Feature
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 MISSING = -999.0
 WEIGHT = 0.5

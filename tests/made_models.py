@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 CPU = torch.device("cpu")
 NAMES = ["x", "y", "z"]

@@ -13,7 +13,7 @@ from coffea.processor import ProcessorABC
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, Feature
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.wrapper import ConservProcessor
 
 PT = hist.axis.Regular(30, 0, 300)

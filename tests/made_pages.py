@@ -47,7 +47,7 @@ def prepare(folder, count, *, quick=False):
     """Write what a user has: module, model, files and fileset; a quick attack is a weak one."""
     (module,) = blocks("index", "file: my_analysis.py")
     if quick:
-        module = "from coffea_conserv.attacks.transport import Transport\n" + module.replace(
+        module = "from coffea_conserv.solvers.transport.solver import Transport\n" + module.replace(
             "budget=", "solver=Transport(steps=8, rounds=3), budget="
         )
     (folder / "my_analysis.py").write_text(module)

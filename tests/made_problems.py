@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from coffea_conserv.attacks.batch import Batch, Task
-from coffea_conserv.attacks.limits import Totals
-from coffea_conserv.attacks.problem import sum_moments
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
+from coffea_conserv.solvers.constraints import Totals
+from coffea_conserv.solvers.problem import sum_moments
 
 CPU = torch.device("cpu")
 MISSING = -999.0

@@ -28,7 +28,7 @@ from torch import nn
 
 from coffea_conserv import Budget, Categories, ConfigurationError, Conserv, Feature, InputError, Names
 from coffea_conserv.adapters import ConservCalibrator, EventAttack, add_systematic
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 
 def attack_of(made=None, **options):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(8, -4, 4)
 SOLVERS = {"transport": Transport(steps=6), "search": Search(num_candidates=4, iterations=1)}

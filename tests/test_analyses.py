@@ -16,7 +16,7 @@ from made_nano import write
 from torch import nn
 
 from coffea_conserv import Budget
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.wrapper import migrations, variation_of
 from processors import dimuons, dimuons_inputs, top_pairs, top_pairs_inputs
 from processors.ttbar_ww import QuietNanoAODSchema

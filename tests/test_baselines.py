@@ -16,7 +16,7 @@ from coffea_conserv import Budget, Feature, attack, baselines
 from coffea_conserv.attacks import moves
 from coffea_conserv.attacks.baselines import BASELINES
 from coffea_conserv.attacks.moves import Push, stepped
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 EXACT = Budget(rms=0.0, correlation=0.006)
 ANGLE = hist.axis.Regular(32, -np.pi, np.pi, circular=True)

@@ -27,9 +27,9 @@ from coffea_conserv import (
     compare,
 )
 from coffea_conserv.attacks.bounds import fooling_bound
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.report import comparison_table
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(40, -4, 4)
 FEATURES = [Feature("x", AXIS), Feature("y", AXIS)]

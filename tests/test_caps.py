@@ -19,12 +19,12 @@ from scipy.optimize import linprog
 from test_attack import EXACT, PAIR, donut
 
 from coffea_conserv import Budget, Feature, attack, baselines
-from coffea_conserv.attacks import pairing
 from coffea_conserv.attacks.batch import Batch, Task
 from coffea_conserv.attacks.engine import perturb, propose
-from coffea_conserv.attacks.pairing import Pairing
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport import pairing
+from coffea_conserv.solvers.transport.pairing import Pairing
+from coffea_conserv.solvers.transport.solver import Transport
 
 LINE = hist.axis.Regular(24, -3, 3)
 FEATURES = (

@@ -19,8 +19,8 @@ from made_problems import (
 
 from coffea_conserv import Budget, ConfigurationError, Conserv, Feature, attack, baselines
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.features.feature import blocks, check_features
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(20, -4, 4)
 BUDGETS = {

@@ -14,10 +14,10 @@ import torch
 from made_problems import assert_same_sums, made_batch, made_problem, made_task, recomputed
 from test_transport import BUDGETS
 
-from coffea_conserv.attacks.limits import Totals
-from coffea_conserv.attacks.recount import recount
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.constraints import Totals
+from coffea_conserv.solvers.problem import recount
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.testing import CHECKS, check_solver
 
 PAGE = (Path(__file__).parents[1] / "docs" / "solvers.md").read_text(encoding="utf-8")

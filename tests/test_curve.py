@@ -9,7 +9,7 @@ from made_problems import Ring, features, made_batch
 
 from coffea_conserv import Budget, ConfigurationError, Feature, attack
 from coffea_conserv.attacks.curve import fooling_curve
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 FEW = Transport(steps=15)
 

@@ -12,12 +12,12 @@ from made_problems import made_batch, made_problem, made_task
 from test_limits import made_limits
 from test_pricing import started
 
-from coffea_conserv.attacks.limits import BAND, JSD, RMS, Prices
-from coffea_conserv.attacks.pricing import quote
-from coffea_conserv.attacks.recount import recount
-from coffea_conserv.attacks.sets import Room, _outside
-from coffea_conserv.attacks.transport import _THRESHOLD, _ranked
 from coffea_conserv.limits.budget import Budget
+from coffea_conserv.solvers.constraints import BAND, JSD, RMS, Prices
+from coffea_conserv.solvers.lagrangian import Room, _outside
+from coffea_conserv.solvers.problem import recount
+from coffea_conserv.solvers.transport.pricing import quote
+from coffea_conserv.solvers.transport.solver import _THRESHOLD, _ranked
 
 FULL, EDGE, RHO = 0.9, 0.8, (3.0, 5.0)
 

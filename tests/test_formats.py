@@ -16,7 +16,7 @@ from made_processor import NAMES, Analysis, write_files
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, ConservProcessor, Feature, InputError
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.wrapper import variation_of
 
 

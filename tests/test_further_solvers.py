@@ -21,16 +21,16 @@ from coffea_conserv import Feature, attack
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.limits import BAND, KS, KUIPER, RMS, Further, Prices, used
-from coffea_conserv.attacks.search import _FULL, Search
-from coffea_conserv.attacks.sets import penalty
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.limits.band import Band
 from coffea_conserv.limits.budget import Budget, Chi2
 from coffea_conserv.limits.measures import (
     bin_floor,
     effective_events,
 )
+from coffea_conserv.solvers.constraints import BAND, KS, KUIPER, RMS, Further, Prices, used
+from coffea_conserv.solvers.lagrangian import penalty
+from coffea_conserv.solvers.search.solver import _FULL, Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 SOLVERS = {"transport": Transport(steps=40), "search": Search(num_candidates=20, iterations=4)}
 

@@ -9,10 +9,20 @@ import pytest
 import slow_twins
 import torch
 
-from coffea_conserv.attacks.limits import BAND, JSD, RMS, Limits, Prices, Totals, correlations, defined, used
-from coffea_conserv.attacks.problem import sum_moments
-from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.limits.measures import RMS_PER_JSD, correlation, pair_sums
+from coffea_conserv.solvers.constraints import (
+    BAND,
+    JSD,
+    RMS,
+    Limits,
+    Prices,
+    Totals,
+    correlations,
+    defined,
+    used,
+)
+from coffea_conserv.solvers.lagrangian import Room, penalty
+from coffea_conserv.solvers.problem import sum_moments
 
 
 def events(seed, *, groups=3, count=120, features=4):

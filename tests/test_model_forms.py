@@ -16,8 +16,8 @@ from made_conserv import WithK, call, conserv, difference, events
 from torch import nn
 
 from coffea_conserv import Budget, Callback, Feature, Model, attack
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(30, -3, 3)
 FEATURES = [Feature("x", AXIS), Feature("y", AXIS)]

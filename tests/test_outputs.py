@@ -14,9 +14,9 @@ from slow_twins import class_score
 from torch import nn
 
 from coffea_conserv import Budget, Classes, ConfigurationError, Feature, ModelError, attack
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.models.checks import check_network
 from coffea_conserv.models.output import Reader, to_logit
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(30, -3, 3)
 FEATURES = [Feature("x", AXIS), Feature("y", AXIS)]

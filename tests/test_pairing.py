@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_problems import made_batch, made_problem, made_task
 
-from coffea_conserv.attacks.pairing import Pairing
-from coffea_conserv.attacks.problem import standard
+from coffea_conserv.solvers.problem import standard
+from coffea_conserv.solvers.transport.pairing import Pairing
 
 
 def paired(seed=1, **options):

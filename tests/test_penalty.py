@@ -14,9 +14,9 @@ from test_attack import PAIR, donut
 from test_caps import FEATURES, LINE, OPEN, SOLVERS, Pull, sample
 
 from coffea_conserv import Budget, ConfigurationError, Feature, attack
-from coffea_conserv.attacks.loop import solve
-from coffea_conserv.attacks.reach import Reach
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.caps import Reach
+from coffea_conserv.solvers.protocol import solve
+from coffea_conserv.solvers.transport.solver import Transport
 
 
 def test_a_penalty_of_zero_changes_nothing():

@@ -9,8 +9,8 @@ import torch
 from made_figures import plt, texts
 
 from coffea_conserv import Budget, Feature, InputError, fooling_curve
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.plotting import curve_plot
+from coffea_conserv.solvers.transport.solver import Transport
 
 LIMITS = (0.0, 0.05)
 

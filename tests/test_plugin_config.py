@@ -16,7 +16,7 @@ import torch
 from made_conserv import WithK, call, conserv, difference, distance, events, features, near
 
 from coffea_conserv import Budget, Feature, InputError, MergeError, Model
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 TESTS = Path(__file__).parent
 

@@ -17,12 +17,12 @@ from rich.console import Console
 from torch import nn
 
 from coffea_conserv import Budget, ConfigurationError, Feature, InputError, attack
-from coffea_conserv.attacks.problem import Objective
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.fooling import fooling_of, seed_spread
 from coffea_conserv.report import fooling_table
+from coffea_conserv.solvers.problem import Objective
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 AXIS = hist.axis.Regular(30, -3, 3)
 FEATURES = [Feature("x", AXIS), Feature("y", AXIS)]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_problems import assert_same_sums, made_batch, made_problem, made_task, recomputed
 
-from coffea_conserv.attacks.limits import BAND, FLOOR, RMS
-from coffea_conserv.attacks.pricing import add, fits, quote
-from coffea_conserv.attacks.sets import Room, penalty
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.limits.budget import Budget
+from coffea_conserv.solvers.constraints import BAND, FLOOR, RMS
+from coffea_conserv.solvers.lagrangian import Room, penalty
+from coffea_conserv.solvers.transport.pricing import add, fits, quote
+from coffea_conserv.solvers.transport.solver import Transport
 
 
 def started(weights="equal", budget=None, **options):

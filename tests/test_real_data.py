@@ -16,9 +16,9 @@ from made_steps import excess_at
 from coffea_conserv import Budget
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.features.matrix import feature_matrix
 from coffea_conserv.limits.verdict import Verdict
+from coffea_conserv.solvers.transport.solver import Transport
 from example_analysis.steps import PROCESSES, TOTALS, estimates, shown
 from processors import htautau, htautau_inputs, ttbar_ww, ttbar_ww_inputs
 

@@ -19,8 +19,6 @@ from made_results import SAMPLES, events_of, result_of
 from rich.console import Console
 
 from coffea_conserv import Band, Budget, Feature, attack
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.limits.budget import Chi2
 from coffea_conserv.limits.measures import (
     correlation,
@@ -34,6 +32,8 @@ from coffea_conserv.limits.measures import (
 from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Degenerate, degenerate
 from coffea_conserv.report import print_report
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 SOLVERS = {"transport": Transport(steps=20), "search": Search(num_candidates=10, iterations=2)}
 

@@ -24,14 +24,14 @@ from test_attack import EXACT, PAIR, donut
 from test_transport import BUDGETS, assert_kept
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks import kernels
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.loop import solve
-from coffea_conserv.attacks.search import _FULL, Search
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import present
+from coffea_conserv.solvers.protocol import solve
+from coffea_conserv.solvers.search import kernels
+from coffea_conserv.solvers.search.solver import _FULL, Search
 
 QUICK = Search(num_candidates=20, iterations=4)
 OPEN = {name: budget for name, budget in BUDGETS.items() if name != "exact"}

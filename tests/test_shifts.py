@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coffea_conserv import ConfigurationError, Feature
-from coffea_conserv.attacks.reach import Reach
 from coffea_conserv.limits.displacement import allowed, distance, pull2, shift_sums, sigma, within
+from coffea_conserv.solvers.caps import Reach
 
 LINE = hist.axis.Regular(20, -3, 3)
 CIRCLE = hist.axis.Regular(16, -np.pi, np.pi, circular=True)

@@ -17,10 +17,10 @@ from test_limits import made_limits
 from coffea_conserv import Budget, Feature, attack
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.limits import FLOOR, RMS, Prices, used
-from coffea_conserv.attacks.sets import Room, penalty
 from coffea_conserv.attacks.signs import by_sign, floors, lacking, parts, score_bins
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.constraints import FLOOR, RMS, Prices, used
+from coffea_conserv.solvers.lagrangian import Room, penalty
+from coffea_conserv.solvers.transport.solver import Transport
 
 EDGES = np.linspace(0, 1, 6)
 AXIS = hist.axis.Regular(20, -3, 3)

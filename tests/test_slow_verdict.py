@@ -12,8 +12,8 @@ from made_problems import CPU, Ring, features, made_batch, made_task
 from coffea_conserv import Budget, attack
 from coffea_conserv.attacks.engine import signed_scores
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.limits.budget import Band, Chi2
+from coffea_conserv.solvers.transport.solver import Transport
 
 QUICK = Transport(steps=10)
 WIDE = Budget(rms=1.0, ks=0.5, chi2=Chi2(1e6, 1000), correlation=3.0, correlation_element=1.0)

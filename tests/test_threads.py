@@ -12,8 +12,8 @@ _CHILD = """
 import hashlib
 import hist, numpy as np, torch
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.search.solver import Search
+from coffea_conserv.solvers.transport.solver import Transport
 
 assert torch.get_num_threads() == {threads}, torch.get_num_threads()
 torch.manual_seed(0)

@@ -23,14 +23,14 @@ from made_problems import (
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import SMALLEST_GROUP, perturb
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.limits import used
-from coffea_conserv.attacks.loop import solve
-from coffea_conserv.attacks.sets import penalty
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.measures import jsd_floor
+from coffea_conserv.solvers.constraints import used
+from coffea_conserv.solvers.lagrangian import penalty
+from coffea_conserv.solvers.protocol import solve
+from coffea_conserv.solvers.transport.solver import Transport
 
 BUDGETS = {
     "exact": Budget(rms=0.0, correlation=0.02, watch=0.2),

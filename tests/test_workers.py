@@ -24,9 +24,9 @@ from made_processor import Analysis, write_files
 from torch import nn
 
 from coffea_conserv import Feature, InputError, MergeError, ModelError, Pickled, Shared
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.models import handle as module_under_test
 from coffea_conserv.models.loading import make_handles
+from coffea_conserv.solvers.transport.solver import Transport
 
 CPU = torch.device("cpu")
 CHUNK = 150

@@ -12,7 +12,7 @@ from made_steps import excess_at
 from torch import nn
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 
 EDGES = np.linspace(0, 1, 21)
 POINT = 0.5

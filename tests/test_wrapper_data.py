@@ -11,7 +11,7 @@ from made_nano import Schema
 from torch import nn
 
 from coffea_conserv import Budget, Conserv, Feature
-from coffea_conserv.attacks.transport import Transport
+from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.wrapper import ConservProcessor, variation_of
 
 pytestmark = pytest.mark.data

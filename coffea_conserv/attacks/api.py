@@ -14,17 +14,9 @@ from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
-from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.options import (
-    DIRECTIONS,
-    OBJECTIVES,
-    TARGETS,
-    check_choice,
-    check_moves,
-    check_settings,
-    named_solver,
-    short,
-)
+from coffea_conserv.attacks.options import DIRECTIONS, OBJECTIVES, TARGETS, check_moves, check_settings, short
+from coffea_conserv.attacks.registry import named_solver
+from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched
 from coffea_conserv.features.working_point import as_points
@@ -36,6 +28,7 @@ from coffea_conserv.models.checks import check_network
 from coffea_conserv.models.device import Place, in_memory, isolated
 from coffea_conserv.models.loading import load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
+from coffea_conserv.solvers.protocol import Solver
 
 __all__ = ("Asked", "Attacked", "Crossing", "Ready", "attack", "check_options", "prepare")
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
-from coffea_conserv.attacks.options import check_choice
+from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.limits.budget import Budget

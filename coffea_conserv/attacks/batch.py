@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.models.device import BUFFER, OUT_OF_MEMORY, one_thread
 from coffea_conserv.models.network import Network
+from coffea_conserv.solvers.protocol import Solver
+from coffea_conserv.solvers.transport.solver import Transport
 
 __all__ = (
     "Batch",

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from coffea_conserv.attacks.options import DIRECTIONS, check_choice
+from coffea_conserv.attacks.options import DIRECTIONS
+from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.features.working_point import logit_of

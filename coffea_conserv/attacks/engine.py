@@ -14,13 +14,13 @@ from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, Task, scores
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.loop import solve
-from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.attacks.setup import make_problem
 from coffea_conserv.attacks.signs import by_sign, floors, parts
 from coffea_conserv.limits.verdict import Limit
 from coffea_conserv.models.device import one_thread
+from coffea_conserv.solvers.problem import Problem
+from coffea_conserv.solvers.protocol import solve
 
 __all__ = ("Outcome", "perturb", "propose", "signed_scores", "within_limits")
 

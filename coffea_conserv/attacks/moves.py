@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Limits, Totals, used
-from coffea_conserv.attacks.pricing import add
-from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.attacks.state import Offers, State
-from coffea_conserv.attacks.transport import Run, Transport, _Point
 from coffea_conserv.features.feature import Feature
+from coffea_conserv.solvers.constraints import Limits, Totals, used
+from coffea_conserv.solvers.problem import Problem
+from coffea_conserv.solvers.transport.pricing import add
+from coffea_conserv.solvers.transport.solver import Run, Transport, _Point
+from coffea_conserv.solvers.transport.state import Offers, State
 
 __all__ = ("Push", "random_moves", "shuffled", "stepped")
 

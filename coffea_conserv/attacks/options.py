@@ -10,40 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.candidates import check_single
-from coffea_conserv.attacks.loop import Solver
-from coffea_conserv.attacks.search import Search
-from coffea_conserv.attacks.transport import Transport
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.models.device import check_device
+from coffea_conserv.solvers.protocol import Solver
+from coffea_conserv.solvers.search.candidates import check_single
+from coffea_conserv.solvers.search.solver import Search
 
-__all__ = (
-    "DIRECTIONS",
-    "OBJECTIVES",
-    "SOLVERS",
-    "TARGETS",
-    "check_choice",
-    "check_moves",
-    "check_settings",
-    "named_solver",
-    "short",
-)
+__all__ = ("DIRECTIONS", "OBJECTIVES", "TARGETS", "check_moves", "check_settings", "short")
 
-SOLVERS: dict[str, Solver] = {"transport": Transport(), "search": Search()}
-"""Solvers by name."""
 
 DIRECTIONS = ("signal", "background")
 OBJECTIVES = ("score", "cross")
 TARGETS = ("all", "correct")
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise unless the value is one of the choices."""
-    if value not in choices:
-        msg = f"{name}={value!r} is not known; choose one of {', '.join(choices)}"
-        raise ConfigurationError(msg)
 
 
 def short(score: NDArray[np.float32], point: float, direction: str) -> NDArray[np.bool_]:
@@ -81,17 +61,3 @@ def check_moves(penalty: Any, features: Sequence[Feature], solver: Solver) -> No
             "move has one; give resolution= or relative_resolution= to some"
         )
         raise ConfigurationError(msg)
-
-
-def named_solver(solver: Any) -> Solver:
-    """Settings of a solver that is given by name or by its settings."""
-    if isinstance(solver, str):
-        check_choice("solver", solver, tuple(SOLVERS))
-        return SOLVERS[solver]
-    if isinstance(solver, type) or not isinstance(solver, Solver):
-        msg = f"solver must be a name or the settings of one, got {solver!r}"
-        raise ConfigurationError(msg)
-    if type(solver).__repr__ is object.__repr__:  # it would be another one in every process
-        msg = f"the repr of solver {solver!r} must show its settings; make it a frozen dataclass"
-        raise ConfigurationError(msg)
-    return solver

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, Task, context_of, named, network_of
 from coffea_conserv.attacks.binning import Binning
-from coffea_conserv.attacks.limits import (
+from coffea_conserv.attacks.sample import Sample, may_copy
+from coffea_conserv.features.feature import Feature, blocks
+from coffea_conserv.limits.judge import FLOOR_SHARE, opened
+from coffea_conserv.limits.measures import RMS_PER_JSD, effective_events, jsd_floor
+from coffea_conserv.solvers.caps import Reach
+from coffea_conserv.solvers.constraints import (
     BAND,
     FLOOR,
     JSD,
@@ -25,12 +30,7 @@ from coffea_conserv.attacks.limits import (
     correlations,
     defined,
 )
-from coffea_conserv.attacks.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
-from coffea_conserv.attacks.reach import Reach
-from coffea_conserv.attacks.sample import Sample, may_copy
-from coffea_conserv.features.feature import Feature, blocks
-from coffea_conserv.limits.judge import FLOOR_SHARE, opened
-from coffea_conserv.limits.measures import RMS_PER_JSD, effective_events, jsd_floor
+from coffea_conserv.solvers.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
 
 __all__ = ("make_problem",)
 

@@ -244,7 +244,7 @@ def _watch(config: Configuration, document: Document) -> dict[str, tuple[Any, An
 
 
 def _solver(config: Configuration) -> dict[str, Any]:
-    from coffea_conserv.attacks.options import SOLVERS  # noqa: PLC0415
+    from coffea_conserv.attacks.registry import SOLVERS  # noqa: PLC0415
 
     if config.solver is None or isinstance(config.solver, str):
         return {} if config.solver is None else {"solver": config.solver}

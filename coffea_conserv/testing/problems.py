@@ -15,11 +15,11 @@ from torch import Tensor
 from coffea_conserv.attacks.batch import Batch, Task
 from coffea_conserv.attacks.engine import propose, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.loop import Solver, solve
-from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import Limit
+from coffea_conserv.solvers.problem import Problem
+from coffea_conserv.solvers.protocol import Solver, solve
 
 __all__ = (
     "CPU",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from coffea_conserv.attacks.loop import Solver
 from coffea_conserv.errors import FAILURES
+from coffea_conserv.solvers.protocol import Solver
 from coffea_conserv.testing import samples, states
 
 __all__ = ("CHECKS", "Check", "check_solver")
@@ -54,7 +54,7 @@ def check_solver(solver: Solver) -> None:
 
     Examples
     --------
-    >>> from coffea_conserv.attacks.transport import Transport
+    >>> from coffea_conserv.solvers.transport.solver import Transport
     >>> check_solver(Transport(steps=12))
     """
     wrong = []

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Totals
-from coffea_conserv.attacks.loop import Solver, Stepper
-from coffea_conserv.attacks.options import named_solver
-from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.attacks.recount import recount
+from coffea_conserv.attacks.registry import named_solver
 from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.solvers.constraints import Totals
+from coffea_conserv.solvers.problem import Problem, recount
+from coffea_conserv.solvers.protocol import Solver, Stepper
 from coffea_conserv.testing.problems import WIDE, Case, made_case
 
 __all__ = (

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.problem import Problem
+from coffea_conserv.solvers.problem import Problem
 
 __all__ = ("by_donors", "by_gradient")
 

@@ -1,4 +1,4 @@
-"""What the compiled loops of the ``search`` solver work on: limits, sums and events as arrays."""
+"""Limits, sums and events of the ``search`` solver as the arrays that its compiled loops take."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import BAND, FLOOR, JSD, Limits
 from coffea_conserv.limits.measures import RMS_PER_JSD
+from coffea_conserv.solvers.constraints import BAND, FLOOR, JSD, Limits
 
 __all__ = ("Bounds", "Events", "Offers", "Rules", "Sums", "make_bounds")
 
@@ -20,7 +20,7 @@ Booleans = NDArray[np.bool_]
 
 
 class Bounds(NamedTuple):
-    """What does not change: as in :class:`coffea_conserv.attacks.limits.Limits`, as arrays.
+    """What does not change: as in :class:`coffea_conserv.solvers.constraints.Limits`, as arrays.
 
     ``norm`` is that of the nominal correlation matrices; ``table`` is in units of the running measure, a
     square except for bands; ``floor`` is −∞ but for the table of the score; ``drift`` is 0 without one.
@@ -50,7 +50,7 @@ class Bounds(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Running sums, as in :class:`coffea_conserv.attacks.limits.Totals`, and measures made of them.
+    """Running sums, as in :class:`coffea_conserv.solvers.constraints.Totals`, and measures made of them.
 
     ``shift`` is the square of the change of the correlation matrix, shape (groups,); ``divergence`` that of
     the Jensen–Shannon distance, ``used`` the measure of each table's own limit, shape (groups, tables).

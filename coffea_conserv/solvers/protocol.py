@@ -1,4 +1,4 @@
-"""Run a solver and keep, group by group, the best iterate that is within every limit."""
+"""Protocol of a solver, and the loop that keeps the best iterate within every limit, group by group."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Totals, used
-from coffea_conserv.attacks.problem import Problem
+from coffea_conserv.solvers.constraints import Totals, used
+from coffea_conserv.solvers.problem import Problem
 
 __all__ = ("Best", "Iterate", "Solver", "Stepper", "solve")
 

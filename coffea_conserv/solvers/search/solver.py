@@ -21,12 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.candidates import Column
-from coffea_conserv.attacks.carried import Events, Offers, Rules, Sums, make_bounds
-from coffea_conserv.attacks.limits import Totals
-from coffea_conserv.attacks.orientation import by_donors, by_gradient
-from coffea_conserv.attacks.problem import Problem, standard
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.solvers.constraints import Totals
+from coffea_conserv.solvers.problem import Problem, standard
+from coffea_conserv.solvers.search.arrays import Events, Offers, Rules, Sums, make_bounds
+from coffea_conserv.solvers.search.candidates import Column
+from coffea_conserv.solvers.search.directions import by_donors, by_gradient
 
 __all__ = ("PRESETS", "Run", "Search", "Searched")
 
@@ -184,7 +184,7 @@ class Run:
     """One problem while it is solved; makes an iteration at a time."""
 
     def __init__(self, problem: Problem, settings: Search, seed: int) -> None:
-        from coffea_conserv.attacks import kernels  # noqa: PLC0415 -- starts a compiler
+        from coffea_conserv.solvers.search import kernels  # noqa: PLC0415 -- starts a compiler
 
         self.kernels = kernels
         self.problem, self.settings, self.seed = problem, settings, seed % 2**63

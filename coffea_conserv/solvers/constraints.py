@@ -1,7 +1,7 @@
-"""What the limits say about sums over events: deviations, how much of the limits is used, and prices.
+"""Constraints of a solver: deviations of sums from nominal, used shares of limits, and prices.
 
 A limit is a set in which the deviations of sums from nominal must stay, see
-:mod:`coffea_conserv.attacks.sets`.
+:mod:`coffea_conserv.solvers.lagrangian`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Prices, Totals
+from coffea_conserv.solvers.constraints import Prices, Totals
 
 __all__ = ("Answers", "Offers", "Pairs", "State", "picked")
 

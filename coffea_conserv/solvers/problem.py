@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Limits, Totals
-from coffea_conserv.attacks.reach import Reach
+from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.features.working_point import logit_of
+from coffea_conserv.solvers.caps import Reach
+from coffea_conserv.solvers.constraints import Limits, Totals
 
-__all__ = ("Objective", "Problem", "centre", "standard", "sum_moments")
+__all__ = ("Objective", "Problem", "centre", "recount", "standard", "sum_moments")
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
@@ -233,3 +234,44 @@ def centre(
         scale = np.maximum(mean[:, j] ** 2, 1e-300)
         spread[:, j] = np.sqrt(np.where(square > 1e-12 * scale, square, 1.0))
     return mean, spread
+
+
+def recount(problem: Problem, x: Tensor, logit: Tensor) -> Totals:
+    """Sums over events with given features, as the limits see them.
+
+    Parameters
+    ----------
+    problem
+        Whose events.
+    x, logit
+        Features and their logits, shape (events, features) and (events,).
+
+    Returns
+    -------
+    Totals
+        Equal to ``problem.totals`` for the nominal events.
+    """
+    z = standard(x, problem.there, problem.mean, problem.spread, problem.group)
+    _, first, second, cross = sum_moments(z, problem.there, problem.weight, problem.group)
+    shape = problem.limits.reference.shape
+    cells = _cells(problem, x, logit)
+    content = torch.zeros(shape, dtype=torch.float64, device=x.device)
+    if cells.shape[1]:
+        tables = torch.arange(shape[1], device=x.device)
+        place = (problem.group[:, None] * shape[1] + tables) * shape[2] + cells
+        weight = problem.weight[:, None].expand(place.shape)
+        content.view(-1).index_add_(0, place.reshape(-1), weight.reshape(-1))
+    return Totals(first, second, cross, content)
+
+
+def _cells(problem: Problem, x: Tensor, logit: Tensor) -> Tensor:
+    """Bins of all limited tables, the last one where a value is not there, shape (events, tables)."""
+    last = problem.limits.reference.shape[2] - 1
+    columns = []
+    for j in (problem.table >= 0).nonzero()[:, 0].tolist():  # tables of marginals follow the features
+        there = problem.there[:, j].cpu().numpy()
+        index = np.full(len(x), last, dtype=np.int64)
+        index[there] = flow_index(problem.features[j].axis, x[:, j].cpu().numpy()[there])
+        columns.append(torch.as_tensor(index, device=x.device))
+    event = torch.arange(len(x), device=x.device)
+    return torch.cat([*(c[:, None] for c in columns), problem.locate.derived(x, logit, event).long()], dim=1)

@@ -2,7 +2,7 @@
 
 All sums are carried along exactly. A change of one value touches two bins of a histogram and one row of the
 correlation matrix, so that an event costs the same in a sample of any size. Measures are those of
-:func:`coffea_conserv.attacks.limits.used`. Importing this module starts the compiler; nothing else does.
+:func:`coffea_conserv.solvers.constraints.used`. Importing this module starts the compiler; nothing else does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-from coffea_conserv.attacks import carried
-from coffea_conserv.attacks.carried import Bounds, Events, Floats, Integers, Offers, Sums
+from coffea_conserv.solvers.search import arrays
+from coffea_conserv.solvers.search.arrays import Bounds, Events, Floats, Integers, Offers, Sums
 
 __all__ = ("measure", "sweep", "undo")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_RMS, _JSD, _BAND, _KS = 0, 1, 2, 4  # those of limits.py; compiled code sees constants of its own module only
+_RMS, _JSD, _BAND, _KS = (
+    0,
+    1,
+    2,
+    4,
+)  # those of constraints.py; compiled code sees constants of its own module only
 _SPREAD, _TINY = 1e-6, 1e-9
 _ROUNDING = 1e-7
 """Relative deviation of a bin that is rounding, where limits may be 0."""
@@ -33,7 +38,7 @@ _SLACK = 1e-12
 """What rounding may add to a measure that is not made worse."""
 
 
-_SOURCE = inspect.getsource(carried) + inspect.getsource(sys.modules[__name__])
+_SOURCE = inspect.getsource(arrays) + inspect.getsource(sys.modules[__name__])
 _STAMP = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 """Of all that goes into compiled code. numba looks at one file and its date, and stumbles over what an
 earlier version of this package has left on disk."""

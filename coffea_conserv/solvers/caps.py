@@ -102,7 +102,7 @@ class Reach:
             Shape (candidates,).
         feature, old, new
             Features that move together and their values, shape (candidates, members); one that is there
-            again, as in :attr:`coffea_conserv.attacks.state.Pairs.feature`, counts once.
+            again, as in :attr:`coffea_conserv.solvers.transport.state.Pairs.feature`, counts once.
         """
         at = event[:, None].expand(feature.shape), feature
         change = self.cost(*at, new) - self.cost(*at, old)

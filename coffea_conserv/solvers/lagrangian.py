@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import BAND, KUIPER, RMS, STEP, Limits, Prices, Totals
+from coffea_conserv.solvers.constraints import BAND, KUIPER, RMS, STEP, Limits, Prices, Totals
 
 __all__ = ("Room", "penalty")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import BAND, Limits, Prices, Totals, correlations, variances
-from coffea_conserv.attacks.state import Offers, picked
+from coffea_conserv.solvers.constraints import BAND, Limits, Prices, Totals, correlations, variances
+from coffea_conserv.solvers.transport.state import Offers, picked
 
 __all__ = ("Quote", "add", "fits", "quote")
 

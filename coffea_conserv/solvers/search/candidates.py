@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.problem import Problem
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.limits.displacement import allowed, within
+from coffea_conserv.solvers.problem import Problem
 
 __all__ = ("Column", "check_single")
 

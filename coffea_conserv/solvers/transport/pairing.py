@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.problem import Problem
-from coffea_conserv.attacks.reach import Reach
-from coffea_conserv.attacks.state import Pairs
+from coffea_conserv.solvers.caps import Reach
+from coffea_conserv.solvers.problem import Problem
+from coffea_conserv.solvers.transport.state import Pairs
 
 __all__ = ("Pairing",)
 

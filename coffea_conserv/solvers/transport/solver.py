@@ -2,9 +2,9 @@
 
 Two events of one pool that exchange the value of one feature leave every column a permutation of itself, so
 that marginals are conserved exactly in any binning. What an exchange changes, correlations and watched
-quantities, has a price, see :mod:`coffea_conserv.attacks.sets`. All pairs of a step are evaluated by one
-pass of the model. Then they are decided upon in a few rounds; each round sees the sums that the earlier ones
-left, so that costs which cancel are found, and makes only as much as lowers the augmented Lagrangian.
+quantities, has a price, see :mod:`coffea_conserv.solvers.lagrangian`. All pairs of a step are evaluated by
+one pass of the model. Then they are decided upon in a few rounds; each round sees the sums that the earlier
+ones left, so that costs which cancel are found, and makes only as much as lowers the augmented Lagrangian.
 
 With a marginal limit above 0 an event may also *copy* the value, at the price of the bins.
 """
@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.limits import Prices, Totals, used
-from coffea_conserv.attacks.pairing import Pairing
-from coffea_conserv.attacks.pricing import Quote, add, fits, quote
-from coffea_conserv.attacks.problem import Problem, standard
-from coffea_conserv.attacks.sets import Room, penalty
-from coffea_conserv.attacks.state import Answers, Offers, Pairs, State, picked
 from coffea_conserv.models.device import BUFFER
+from coffea_conserv.solvers.constraints import Prices, Totals, used
+from coffea_conserv.solvers.lagrangian import Room, penalty
+from coffea_conserv.solvers.problem import Problem, standard
+from coffea_conserv.solvers.transport.pairing import Pairing
+from coffea_conserv.solvers.transport.pricing import Quote, add, fits, quote
+from coffea_conserv.solvers.transport.state import Answers, Offers, Pairs, State, picked
 
 __all__ = ("Run", "Transport")
 
