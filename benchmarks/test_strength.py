@@ -10,10 +10,9 @@ from problems import donut, htautau, needs_data, shifted, stripe, timed, unit
 from test_cost import sample
 
 from coffea_conserv import Budget, attack, compare
-from coffea_conserv.attacks.bounds import fooling_bound
-from coffea_conserv.attacks.chebyshev import linear_bound
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.bounds import fooling_bound, linear_bound
 
 
 @functools.cache

@@ -8,11 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coffea_conserv.attacks.api import Attacked as Attacked
     from coffea_conserv.attacks.api import attack as attack
-    from coffea_conserv.attacks.baselines import Compared as Compared
-    from coffea_conserv.attacks.baselines import baselines as baselines
-    from coffea_conserv.attacks.baselines import compare as compare
-    from coffea_conserv.attacks.controls import run_controls as run_controls
-    from coffea_conserv.attacks.curve import fooling_curve as fooling_curve
     from coffea_conserv.blinding import Blinding as Blinding
     from coffea_conserv.envelopes import envelope as envelope
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
@@ -39,6 +34,11 @@ if TYPE_CHECKING:
     from coffea_conserv.result import Estimate as Estimate
     from coffea_conserv.result import Result as Result
     from coffea_conserv.store import load_result as load_result
+    from coffea_conserv.studies.baselines import Compared as Compared
+    from coffea_conserv.studies.baselines import baselines as baselines
+    from coffea_conserv.studies.baselines import compare as compare
+    from coffea_conserv.studies.controls import run_controls as run_controls
+    from coffea_conserv.studies.curve import fooling_curve as fooling_curve
     from coffea_conserv.sums.sums import Sums as Sums
     from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
     from coffea_conserv.templates import Templates as Templates
@@ -58,7 +58,7 @@ _HOME = {
     "Categories": "coffea_conserv.inputs.masks",
     "Chi2": "coffea_conserv.limits.budget",
     "Classes": "coffea_conserv.models.output",
-    "Compared": "coffea_conserv.attacks.baselines",
+    "Compared": "coffea_conserv.studies.baselines",
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Cuts": "coffea_conserv.inputs.masks",
@@ -77,15 +77,15 @@ _HOME = {
     "allowed": "coffea_conserv.limits.projection",
     "attack": "coffea_conserv.attacks.api",
     "envelope": "coffea_conserv.envelopes",
-    "fooling_curve": "coffea_conserv.attacks.curve",
-    "baselines": "coffea_conserv.attacks.baselines",
-    "compare": "coffea_conserv.attacks.baselines",
+    "fooling_curve": "coffea_conserv.studies.curve",
+    "baselines": "coffea_conserv.studies.baselines",
+    "compare": "coffea_conserv.studies.baselines",
     "ConfigurationError": "coffea_conserv.errors",
     "ConservError": "coffea_conserv.errors",
     "InputError": "coffea_conserv.errors",
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
-    "run_controls": "coffea_conserv.attacks.controls",
+    "run_controls": "coffea_conserv.studies.controls",
     "load_result": "coffea_conserv.store",
     "fold_index": "coffea_conserv.features.folds",
 }

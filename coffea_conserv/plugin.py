@@ -12,13 +12,10 @@ import hist
 import numpy as np
 import torch
 
-from coffea_conserv.attacks.batch import (
-    Batch,
-    Task,
-    check_functions,
-)
-from coffea_conserv.attacks.options import OBJECTIVES, TARGETS, check_moves, check_settings
+from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.functions import check_functions
 from coffea_conserv.attacks.registry import named_solver
+from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, Task, check_moves, check_settings
 from coffea_conserv.checks import check_choice
 from coffea_conserv.chunk import Moved, identity, stacked
 from coffea_conserv.errors import InputError

@@ -24,9 +24,9 @@ from coffea_conserv.systematic import MEANING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from coffea_conserv.attacks.baselines import Compared
     from coffea_conserv.result import Result, Settings
     from coffea_conserv.sanity import TemplateWarning
+    from coffea_conserv.studies.baselines import Compared
 
 __all__ = (
     "comparison_table",

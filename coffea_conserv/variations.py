@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task, check_scores, possible, scores, watched_values
+from coffea_conserv.attacks.batch import Batch, check_scores, scores
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.options import short
+from coffea_conserv.attacks.functions import possible, watched_values
+from coffea_conserv.attacks.settings import Task, short
 from coffea_conserv.chunk import seed_of
 from coffea_conserv.inputs.regions import check_regions
 from coffea_conserv.models.device import Place

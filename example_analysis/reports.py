@@ -22,8 +22,8 @@ from example_analysis import record, steps
 from example_analysis.train import ANALYSES
 
 if TYPE_CHECKING:
-    from coffea_conserv.attacks.controls import Control
     from coffea_conserv.result import Result
+    from coffea_conserv.studies.controls import Control
 
 __all__ = ("controls", "write_report")
 

@@ -8,9 +8,10 @@ import hist
 import numpy as np
 import torch
 
-from coffea_conserv.attacks.batch import Batch, Task
+from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.negative_weights import by_sign
+from coffea_conserv.attacks.settings import Task
 from coffea_conserv.attacks.setup import make_problem
-from coffea_conserv.attacks.signs import by_sign
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.solvers.constraints import Totals

@@ -11,8 +11,8 @@ import torch
 from made_problems import Ring, features, made_batch
 
 from coffea_conserv import Budget, ConfigurationError, Feature, InputError, ModelError, attack
-from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.bounds import fooling_bound
 
 AXIS = hist.axis.Regular(60, -4, 4)
 PAIR = (Feature("x", AXIS), Feature("y", AXIS))

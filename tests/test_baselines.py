@@ -13,10 +13,10 @@ from made_problems import MISSING, Ring, features, made_batch, made_problem, mad
 from test_attack import PAIR, donut
 
 from coffea_conserv import Budget, Feature, attack, baselines
-from coffea_conserv.attacks import moves
-from coffea_conserv.attacks.baselines import BASELINES
-from coffea_conserv.attacks.moves import Push, stepped
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies import baseline_moves
+from coffea_conserv.studies.baseline_moves import Push, stepped
+from coffea_conserv.studies.baselines import BASELINES
 
 EXACT = Budget(rms=0.0, correlation=0.006)
 ANGLE = hist.axis.Regular(32, -np.pi, np.pi, circular=True)
@@ -261,7 +261,7 @@ def test_random_moves_use_the_budget_up():
 
 def test_random_moves_that_the_judge_refuses_are_taken_back(monkeypatch):
     """Should the mover take a limit for larger than it is, the group is nominal and counted."""
-    monkeypatch.setattr(moves, "_INSIDE", 20.0)
+    monkeypatch.setattr(baseline_moves, "_INSIDE", 20.0)
     batch = made_batch(1000, groups=1)
     result = baselines(batch.x, Ring(), features(), budget=EXACT)["random"]
     np.testing.assert_array_equal(result.x, batch.x)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from coffea_conserv import ConfigurationError, Feature, InputError
-from coffea_conserv.attacks.bounds import fooling_bound
+from coffea_conserv.studies.bounds import fooling_bound
 
 AXIS = hist.axis.Regular(30, -3, 3)
 PAIR = (Feature("x", AXIS), Feature("y", AXIS))

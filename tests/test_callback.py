@@ -26,10 +26,10 @@ from coffea_conserv import (
     baselines,
     compare,
 )
-from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.report import comparison_table
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.bounds import fooling_bound
 
 AXIS = hist.axis.Regular(40, -4, 4)
 FEATURES = [Feature("x", AXIS), Feature("y", AXIS)]

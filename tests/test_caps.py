@@ -19,8 +19,9 @@ from scipy.optimize import linprog
 from test_attack import EXACT, PAIR, donut
 
 from coffea_conserv import Budget, Feature, attack, baselines
-from coffea_conserv.attacks.batch import Batch, Task
+from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import perturb, propose
+from coffea_conserv.attacks.settings import Task
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport import pairing
 from coffea_conserv.solvers.transport.pairing import Pairing

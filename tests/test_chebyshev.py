@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coffea_conserv import Budget, ConfigurationError, Feature, InputError, attack
-from coffea_conserv.attacks.chebyshev import cantelli, linear_bound
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.bounds import cantelli, linear_bound
 
 
 @given(share=st.floats(0.001, 0.999), low=st.floats(-5, 0), high=st.floats(0.1, 5))

@@ -11,9 +11,9 @@ from rich.console import Console
 from test_baselines import EXACT
 
 from coffea_conserv import ConfigurationError, InputError, attack, baselines, compare
-from coffea_conserv.attacks.baselines import BASELINES
 from coffea_conserv.report import comparison_table
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.baselines import BASELINES
 
 
 def test_rows_of_a_comparison_are_what_the_results_say():

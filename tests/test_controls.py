@@ -11,9 +11,9 @@ from made_problems import MISSING, Ring, features, made_batch
 
 from coffea_conserv import Budget, run_controls
 from coffea_conserv.attacks.api import attack
-from coffea_conserv.attacks.controls import _judged, _mismodellings
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.models.device import places
+from coffea_conserv.studies.controls import _judged, _mismodellings
 
 BUDGET = Budget(rms=0.1, correlation=0.03)
 
@@ -81,7 +81,7 @@ def test_a_mismodelling_larger_than_the_attack_is_reported():
 def test_injected_events_obey_the_rules():
     """Missing values stay missing, and events outside of a range stay as they were."""
     from coffea_conserv.attacks.api import Asked, prepare  # noqa: PLC0415
-    from coffea_conserv.attacks.controls import _shifted  # noqa: PLC0415
+    from coffea_conserv.studies.controls import _shifted  # noqa: PLC0415
 
     batch = made_batch(400)
     limited = tuple(replace(f, high=1.0) if f.name == "x" else f for f in features())

@@ -8,8 +8,8 @@ import pytest
 from made_problems import Ring, features, made_batch
 
 from coffea_conserv import Budget, ConfigurationError, Feature, attack
-from coffea_conserv.attacks.curve import fooling_curve
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.curve import fooling_curve
 
 FEW = Transport(steps=15)
 

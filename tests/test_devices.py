@@ -10,10 +10,10 @@ from made_problems import Ring, features, made_batch, radius
 from test_attack import PAIR, donut
 
 from coffea_conserv import Budget, attack, fooling_curve
-from coffea_conserv.attacks.bounds import fooling_bound
 from coffea_conserv.limits.budget import Chi2
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport
+from coffea_conserv.studies.bounds import fooling_bound
 
 BUDGETS = {
     "exact": Budget(rms=0.0, correlation=0.05, watch=0.2),

@@ -26,7 +26,7 @@ from coffea_conserv import Budget, ConfigurationError, Feature
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.registry import SOLVERS, named_solver
-from coffea_conserv.solvers.search import arrays as carried
+from coffea_conserv.solvers.search import arrays
 from coffea_conserv.solvers.search.candidates import Column
 from coffea_conserv.solvers.search.solver import PRESETS, Search
 
@@ -150,7 +150,7 @@ def test_the_compiler_starts_with_the_search_only():
 def test_compiled_code_of_another_version_is_not_looked_at():
     """Files on disk are named by the source of all that was compiled, so that old ones are never opened."""
     kernels = pytest.importorskip("coffea_conserv.solvers.search.kernels")
-    text = (Path(carried.__file__).read_bytes() + Path(kernels.__file__).read_bytes()).decode()
+    text = (Path(arrays.__file__).read_bytes() + Path(kernels.__file__).read_bytes()).decode()
     stamp = hashlib.sha256(text.encode()).hexdigest()[:12]
     for function in (kernels.measure, kernels.sweep, kernels.undo):
         assert function.stats.cache_path

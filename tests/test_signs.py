@@ -17,7 +17,7 @@ from test_limits import made_limits
 from coffea_conserv import Budget, Feature, attack
 from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.engine import perturb
-from coffea_conserv.attacks.signs import by_sign, floors, lacking, parts, score_bins
+from coffea_conserv.attacks.negative_weights import by_sign, floors, lacking, parts, score_bins
 from coffea_conserv.solvers.constraints import FLOOR, RMS, Prices, used
 from coffea_conserv.solvers.lagrangian import Room, penalty
 from coffea_conserv.solvers.transport.solver import Transport

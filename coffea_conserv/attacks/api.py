@@ -11,11 +11,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
-from coffea_conserv.attacks.batch import Batch, Task, check_functions, check_scores, possible, scores
+from coffea_conserv.attacks.batch import Batch, check_scores, scores
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
+from coffea_conserv.attacks.functions import check_functions, possible
 from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
-from coffea_conserv.attacks.options import DIRECTIONS, OBJECTIVES, TARGETS, check_moves, check_settings, short
 from coffea_conserv.attacks.registry import named_solver
+from coffea_conserv.attacks.settings import (
+    DIRECTIONS,
+    OBJECTIVES,
+    TARGETS,
+    Task,
+    check_moves,
+    check_settings,
+    short,
+)
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coffea_conserv.attacks.controls import Control
 from coffea_conserv.errors import InputError
 from coffea_conserv.evidence import EventTest, Evidence
 from coffea_conserv.exports.impact import FitImpact
+from coffea_conserv.studies.controls import Control
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result

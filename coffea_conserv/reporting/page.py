@@ -21,10 +21,10 @@ from coffea_conserv.systematic import LABEL, MEANING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from coffea_conserv.attacks.controls import Control
     from coffea_conserv.evidence import Evidence
     from coffea_conserv.exports.impact import FitImpact
     from coffea_conserv.result import Result
+    from coffea_conserv.studies.controls import Control
 
 __all__ = ("Picture", "write_page")
 

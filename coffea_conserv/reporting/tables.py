@@ -12,10 +12,10 @@ from coffea_conserv.limits.verdict import worst_limits
 from coffea_conserv.report import share_text
 
 if TYPE_CHECKING:
-    from coffea_conserv.attacks.controls import Control
     from coffea_conserv.evidence import Evidence
     from coffea_conserv.exports.impact import FitImpact
     from coffea_conserv.result import Result
+    from coffea_conserv.studies.controls import Control
 
 __all__ = (
     "Cell",

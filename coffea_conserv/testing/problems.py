@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Batch, Task
+from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import propose, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
+from coffea_conserv.attacks.settings import Task
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import Limit

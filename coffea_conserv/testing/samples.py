@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import scores
-from coffea_conserv.attacks.curve import fooling_curve
 from coffea_conserv.attacks.engine import SMALLEST_GROUP, perturb
 from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.limits.budget import Budget, Chi2
 from coffea_conserv.limits.displacement import within
 from coffea_conserv.solvers.problem import Problem
 from coffea_conserv.solvers.protocol import Solver, solve
+from coffea_conserv.studies.curve import fooling_curve
 from coffea_conserv.testing.problems import (
     CPU,
     EXACT,

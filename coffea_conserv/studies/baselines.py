@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
-from coffea_conserv.attacks.moves import Push, random_moves, shuffled, stepped
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError, ModelError
 from coffea_conserv.features.feature import Feature
@@ -22,6 +21,7 @@ from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import Limit
 from coffea_conserv.models.device import in_memory, isolated
 from coffea_conserv.models.output import Classes
+from coffea_conserv.studies.baseline_moves import Push, random_moves, shuffled, stepped
 
 __all__ = ("BASELINES", "Compared", "baselines", "compare")
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
-from coffea_conserv.attacks.baselines import baselines
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
+from coffea_conserv.attacks.event_rules import movable_events, obeying
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.rules import movable_events, obeying
 from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.models.device import Place, in_memory, isolated
+from coffea_conserv.studies.baselines import baselines
 
 __all__ = ("Control", "run_controls")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
 from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
-from coffea_conserv.attacks.options import short
+from coffea_conserv.attacks.settings import short
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features
 from coffea_conserv.limits.budget import Budget

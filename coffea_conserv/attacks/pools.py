@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch, Task
+from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.settings import Task
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import present
 
