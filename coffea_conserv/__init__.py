@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from coffea_conserv.attacks.api import Attacked as Attacked
     from coffea_conserv.attacks.api import attack as attack
     from coffea_conserv.blinding import Blinding as Blinding
-    from coffea_conserv.envelopes import envelope as envelope
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
     from coffea_conserv.errors import ConservError as ConservError
     from coffea_conserv.errors import InputError as InputError
@@ -40,9 +39,10 @@ if TYPE_CHECKING:
     from coffea_conserv.studies.controls import run_controls as run_controls
     from coffea_conserv.studies.curve import fooling_curve as fooling_curve
     from coffea_conserv.sums.sums import Sums as Sums
-    from coffea_conserv.systematic import RobustnessSystematic as RobustnessSystematic
-    from coffea_conserv.templates import Templates as Templates
-    from coffea_conserv.treatment import Treatment as Treatment
+    from coffea_conserv.templates.envelopes import envelope as envelope
+    from coffea_conserv.templates.template import RobustnessSystematic as RobustnessSystematic
+    from coffea_conserv.templates.templates import Templates as Templates
+    from coffea_conserv.templates.treatment import Treatment as Treatment
     from coffea_conserv.wrapper.processor import ConservProcessor as ConservProcessor
 
 __version__ = "0.1.0"
@@ -69,14 +69,14 @@ _HOME = {
     "Names": "coffea_conserv.names",
     "Result": "coffea_conserv.result",
     "Pickled": "coffea_conserv.models.model",
-    "RobustnessSystematic": "coffea_conserv.systematic",
+    "RobustnessSystematic": "coffea_conserv.templates.template",
     "Sums": "coffea_conserv.sums.sums",
-    "Templates": "coffea_conserv.templates",
-    "Treatment": "coffea_conserv.treatment",
+    "Templates": "coffea_conserv.templates.templates",
+    "Treatment": "coffea_conserv.templates.treatment",
     "Verdict": "coffea_conserv.limits.verdict",
     "allowed": "coffea_conserv.limits.projection",
     "attack": "coffea_conserv.attacks.api",
-    "envelope": "coffea_conserv.envelopes",
+    "envelope": "coffea_conserv.templates.envelopes",
     "fooling_curve": "coffea_conserv.studies.curve",
     "baselines": "coffea_conserv.studies.baselines",
     "compare": "coffea_conserv.studies.baselines",

@@ -19,14 +19,14 @@ from coffea_conserv.chunks import median_chunk
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
 from coffea_conserv.limits.verdict import worst_limits
-from coffea_conserv.systematic import MEANING
+from coffea_conserv.templates.template import MEANING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from coffea_conserv.result import Result, Settings
-    from coffea_conserv.sanity import TemplateWarning
     from coffea_conserv.studies.baselines import Compared
+    from coffea_conserv.templates.checks import TemplateWarning
 
 __all__ = (
     "comparison_table",

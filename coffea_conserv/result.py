@@ -38,8 +38,8 @@ from coffea_conserv.sums.groups import (
     simulated,
 )
 from coffea_conserv.sums.sums import VARIATIONS, Sums, score_axis
-from coffea_conserv.systematic import LABEL, RobustnessSystematic, bin_errors
-from coffea_conserv.templates import Templates, make_templates
+from coffea_conserv.templates.template import LABEL, RobustnessSystematic, bin_errors
+from coffea_conserv.templates.templates import Templates, make_templates
 
 __all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
 

@@ -35,8 +35,8 @@ from coffea_conserv.exports import (
     write_weights,
 )
 from coffea_conserv.exports.measurement import observed
-from coffea_conserv.systematic import MEANING, Template
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.template import MEANING, Template
+from coffea_conserv.templates.templates import Templates
 
 RESULT = result_of()
 TEMPLATES = RESULT.templates()

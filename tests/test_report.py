@@ -27,8 +27,8 @@ from coffea_conserv.report import (
     warnings_table,
     write_json,
 )
-from coffea_conserv.sanity import TemplateWarning
-from coffea_conserv.systematic import LABEL, MEANING
+from coffea_conserv.templates.checks import TemplateWarning
+from coffea_conserv.templates.template import LABEL, MEANING
 
 RESULT = result_of(asked={"W1": 160, "W2": 170, "Z": 120, "Mu": 300})
 

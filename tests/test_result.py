@@ -15,7 +15,7 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.limits.measures import correlation_shift, js_distance
 from coffea_conserv.result import Estimate, make_result
 from coffea_conserv.sums.sums import VARIATIONS, Sums, fill_sums
-from coffea_conserv.systematic import LABEL
+from coffea_conserv.templates.template import LABEL
 
 RESULT = result_of()
 REGIONS = ("control", "signal")

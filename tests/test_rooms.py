@@ -29,7 +29,7 @@ BREAKS = {
     "processors": [("processors/ttbar_ww.py", "import example_analysis.record")],
     "attacks": [("coffea_conserv/limits/verdict.py", "import hist")],
     "foundation": [("coffea_conserv/report.py", "import coffea_conserv.inputs.columns")],
-    "torch": [("coffea_conserv/templates.py", "def late():\n    import torch")],
+    "torch": [("coffea_conserv/templates/templates.py", "def late():\n    import torch")],
     "awkward": [("coffea_conserv/plugin.py", "import awkward as ak")],
     "plots": [("coffea_conserv/result.py", "from matplotlib import pyplot")],
     "fits": [("coffea_conserv/report.py", "import pyhf")],

@@ -9,7 +9,7 @@ import pytest
 from made_events import SETTINGS
 from made_results import result_of
 
-from coffea_conserv.sanity import check_objective, check_template
+from coffea_conserv.templates.checks import check_objective, check_template
 
 NOMINAL, UP, DOWN = np.array([10.0, 10, 10, 10]), np.array([8.0, 9, 11, 12]), np.array([12.0, 11, 9, 8])
 

@@ -20,8 +20,8 @@ from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
 from coffea_conserv.result import Settings, make_result
 from coffea_conserv.sums.sums import VARIATIONS, Sums, fill_sums
-from coffea_conserv.systematic import LABEL, Template
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.template import LABEL, Template
+from coffea_conserv.templates.templates import Templates
 
 RESULT = result_of()
 TEMPLATES = RESULT.templates()

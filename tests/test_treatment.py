@@ -14,9 +14,9 @@ from made_results import result_of
 
 from coffea_conserv import Treatment, envelope
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.systematic import RobustnessSystematic, Template
-from coffea_conserv.templates import Templates
-from coffea_conserv.treatment import treat
+from coffea_conserv.templates.template import RobustnessSystematic, Template
+from coffea_conserv.templates.templates import Templates
+from coffea_conserv.templates.treatment import treat
 
 RESULT = result_of()
 TEMPLATES = RESULT.templates()

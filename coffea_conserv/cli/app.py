@@ -207,7 +207,7 @@ def export(  # noqa: PLR0913 -- options of a command line
     [bold]Takes[/] seconds.
     """
     with told() as console:
-        from coffea_conserv.treatment import Treatment  # noqa: PLC0415
+        from coffea_conserv.templates.treatment import Treatment  # noqa: PLC0415
 
         treatment = Treatment(
             merge=merge, negative=negative, smooth=smooth, sides=sides, source=source, part=part, scale=scale

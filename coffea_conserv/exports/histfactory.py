@@ -10,8 +10,8 @@ from coffea_conserv.exports.extra import of_extra
 from coffea_conserv.exports.measurement import Measurement, check_measurement, observed
 from coffea_conserv.files import replacing
 from coffea_conserv.sums.groups import DATA
-from coffea_conserv.systematic import DATA_NAME
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.template import DATA_NAME
+from coffea_conserv.templates.templates import Templates
 
 __all__ = ("cabinetry_config", "make_workspace", "write_cabinetry")
 

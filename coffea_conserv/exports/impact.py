@@ -16,7 +16,7 @@ from coffea_conserv.errors import InputError
 from coffea_conserv.exports.extra import of_extra
 from coffea_conserv.exports.histfactory import make_workspace
 from coffea_conserv.exports.measurement import Measurement
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.templates import Templates
 
 __all__ = ("FitImpact", "Nuisance", "fit_impact")
 

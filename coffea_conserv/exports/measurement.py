@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.sanity import TemplateWarning
 from coffea_conserv.sums.groups import DATA
-from coffea_conserv.systematic import Template
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.checks import TemplateWarning
+from coffea_conserv.templates.template import Template
+from coffea_conserv.templates.templates import Templates
 
 __all__ = ("Measurement", "check_measurement", "observed", "plain_names")
 

@@ -10,8 +10,8 @@ import numpy as np
 from coffea_conserv.errors import InputError
 from coffea_conserv.exports.extra import of_extra
 from coffea_conserv.files import replacing
-from coffea_conserv.systematic import MEANING, Template
-from coffea_conserv.templates import Templates
+from coffea_conserv.templates.template import MEANING, Template
+from coffea_conserv.templates.templates import Templates
 
 __all__ = ("make_weights", "write_weights")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.plotting.style import STATUS, Floats, add_panel, head, new_figure, style
-from coffea_conserv.systematic import LABEL
+from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.sums.sums import VARIATIONS
-from coffea_conserv.systematic import LABEL
+from coffea_conserv.templates.template import LABEL
 
 try:
     import matplotlib.style

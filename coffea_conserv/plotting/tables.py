@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from coffea_conserv.limits.verdict import worst_limits
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
 from coffea_conserv.report import share_text
-from coffea_conserv.systematic import LABEL
+from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

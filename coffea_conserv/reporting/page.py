@@ -16,7 +16,7 @@ from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.files import replacing
 from coffea_conserv.reporting import tables
 from coffea_conserv.reporting.tables import PageTable
-from coffea_conserv.systematic import LABEL, MEANING
+from coffea_conserv.templates.template import LABEL, MEANING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What a fit would stumble over in templates, found before they are written.
+"""Checks of templates: what a fit would stumble over.
 
 The checks are those of Combine's ValidateDatacards, as far as they apply to templates of the same events.
 """

@@ -15,8 +15,8 @@ from hist import axis as axes
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.sanity import TemplateWarning
-from coffea_conserv.systematic import Template
+from coffea_conserv.templates.checks import TemplateWarning
+from coffea_conserv.templates.template import Template
 
 __all__ = ("Treatment", "treat", "with_contents")
 

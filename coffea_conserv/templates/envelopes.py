@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.systematic import Template
-from coffea_conserv.templates import Templates, check_templates
-from coffea_conserv.treatment import with_contents
+from coffea_conserv.templates.template import Template
+from coffea_conserv.templates.templates import Templates, check_templates
+from coffea_conserv.templates.treatment import with_contents
 
 __all__ = ("envelope",)
 

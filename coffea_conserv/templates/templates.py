@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.names import VARIATIONS
-from coffea_conserv.sanity import TemplateWarning, check_objective, check_template
 from coffea_conserv.sums.groups import DATA
-from coffea_conserv.systematic import LABEL, RobustnessSystematic, Template, relative
-from coffea_conserv.treatment import Treatment, treat
+from coffea_conserv.templates.checks import TemplateWarning, check_objective, check_template
+from coffea_conserv.templates.template import LABEL, RobustnessSystematic, Template, relative
+from coffea_conserv.templates.treatment import Treatment, treat
 
 if TYPE_CHECKING:
     from coffea_conserv.result import Result
@@ -41,8 +41,8 @@ class Templates:
     entries
         One for each process and region; an estimate is in its regions only, data where they were filled.
     warnings
-        What a fit would stumble over, see :mod:`coffea_conserv.sanity`, and what was clipped or pruned. The
-        templates are written all the same.
+        What a fit would stumble over, see :mod:`coffea_conserv.templates.checks`, and what was clipped or
+        pruned. The templates are written all the same.
     working_point
         Score above which an event counts as signal.
     """
@@ -149,7 +149,7 @@ class Templates:
         ConfigurationError
             If a name cannot be used in a ROOT file, or two histograms would get the same one.
         """
-        from coffea_conserv.rootfile import write_root  # noqa: PLC0415 -- workers do not need it
+        from coffea_conserv.templates.rootfile import write_root  # noqa: PLC0415 -- workers do not need it
 
         return write_root(Path(path), self.entries, self.title)
 
@@ -204,7 +204,7 @@ def _paired(result: Result, process: str, region: str) -> tuple[Floats, Floats]:
 
 
 def check_templates(entries: Sequence[Template]) -> tuple[TemplateWarning, ...]:
-    """What a fit would stumble over in templates, see :func:`coffea_conserv.sanity.check_template`."""
+    """Warnings of templates, see :func:`coffea_conserv.templates.checks.check_template`."""
     return tuple(found for entry in entries if entry.up is not None for found in _warnings(entry))
 
 

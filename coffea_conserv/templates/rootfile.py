@@ -10,7 +10,7 @@ import numpy as np
 
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.files import replacing
-from coffea_conserv.systematic import Template
+from coffea_conserv.templates.template import Template
 
 __all__ = ("write_root",)
 
