@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coffea_conserv.attacks.api import Attacked as Attacked
     from coffea_conserv.attacks.api import attack as attack
-    from coffea_conserv.blinding import Blinding as Blinding
     from coffea_conserv.errors import ConfigurationError as ConfigurationError
     from coffea_conserv.errors import ConservError as ConservError
     from coffea_conserv.errors import InputError as InputError
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     from coffea_conserv.models.output import Classes as Classes
     from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin import Conserv as Conserv
-    from coffea_conserv.result import Estimate as Estimate
-    from coffea_conserv.result import Result as Result
-    from coffea_conserv.store import load_result as load_result
+    from coffea_conserv.results.blinding import Blinding as Blinding
+    from coffea_conserv.results.result import Estimate as Estimate
+    from coffea_conserv.results.result import Result as Result
+    from coffea_conserv.results.store import load_result as load_result
     from coffea_conserv.studies.baselines import Compared as Compared
     from coffea_conserv.studies.baselines import baselines as baselines
     from coffea_conserv.studies.baselines import compare as compare
@@ -52,7 +52,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Attacked": "coffea_conserv.attacks.api",
     "Band": "coffea_conserv.limits.band",
-    "Blinding": "coffea_conserv.blinding",
+    "Blinding": "coffea_conserv.results.blinding",
     "Budget": "coffea_conserv.limits.budget",
     "Callback": "coffea_conserv.models.callback",
     "Categories": "coffea_conserv.inputs.masks",
@@ -62,12 +62,12 @@ _HOME = {
     "Conserv": "coffea_conserv.plugin",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Cuts": "coffea_conserv.inputs.masks",
-    "Estimate": "coffea_conserv.result",
+    "Estimate": "coffea_conserv.results.result",
     "Feature": "coffea_conserv.features.feature",
     "Model": "coffea_conserv.models.model",
     "Shared": "coffea_conserv.models.loading",
     "Names": "coffea_conserv.names",
-    "Result": "coffea_conserv.result",
+    "Result": "coffea_conserv.results.result",
     "Pickled": "coffea_conserv.models.model",
     "RobustnessSystematic": "coffea_conserv.templates.template",
     "Sums": "coffea_conserv.sums.sums",
@@ -86,7 +86,7 @@ _HOME = {
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
     "run_controls": "coffea_conserv.studies.controls",
-    "load_result": "coffea_conserv.store",
+    "load_result": "coffea_conserv.results.store",
     "fold_index": "coffea_conserv.features.folds",
 }
 

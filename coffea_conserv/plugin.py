@@ -31,7 +31,7 @@ from coffea_conserv.models.device import Place, in_memory, isolated
 from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
-from coffea_conserv.settings import Settings, hash_of
+from coffea_conserv.results.settings import Settings, hash_of
 from coffea_conserv.solvers.protocol import Solver
 from coffea_conserv.sums.attacked_events import check_names, keep_events
 from coffea_conserv.sums.groups import check_merged
@@ -39,8 +39,8 @@ from coffea_conserv.sums.sums import Sample, Sums, fill_sums
 from coffea_conserv.variations import Attack, Varied, values_by_variation
 
 if TYPE_CHECKING:
-    from coffea_conserv.blinding import Blinding
-    from coffea_conserv.result import Estimate, Result
+    from coffea_conserv.results.blinding import Blinding
+    from coffea_conserv.results.result import Estimate, Result
 
 __all__ = ("Conserv",)
 
@@ -339,7 +339,7 @@ class Conserv:
         InputError, ConfigurationError
             With the offender and the remedy, for example if this is the whole output.
         """
-        from coffea_conserv.result import make_result  # noqa: PLC0415 -- workers do not need it
+        from coffea_conserv.results.result import make_result  # noqa: PLC0415 -- workers do not need it
 
         check_merged(sums)
         if sums.config != self.config:

@@ -23,7 +23,7 @@ from example_analysis import record
 from processors import htautau, ttbar_ww
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("measurement", "write_fits")
 

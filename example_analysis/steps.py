@@ -31,7 +31,7 @@ from example_analysis.train import train as train_models
 from processors import htautau, htautau_inputs, ttbar_ww_inputs
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Settings", "Source", "Where", "judge", "load_fileset", "plot", "run", "train")
 
@@ -254,7 +254,7 @@ def judge(out: Path, console: Console) -> Any:
 
     Returns
     -------
-    coffea_conserv.result.Result
+    coffea_conserv.results.result.Result
         With ``verdict.passed``.
     """
     result = load_result(out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.limits.budget import Budget
-from coffea_conserv.result import Settings
+from coffea_conserv.results.result import Settings
 from coffea_conserv.sums.sums import Sample, Sums, fill_sums
 
 CONFIG = "config-1"

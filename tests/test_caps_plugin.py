@@ -15,7 +15,7 @@ from made_conserv import MISSING, call, conserv, events, features
 from made_processor import Analysis, write_files
 
 from coffea_conserv import Budget, ConfigurationError, InputError, plugin
-from coffea_conserv.fooling import seed_spread
+from coffea_conserv.results.seeds import seed_spread
 from coffea_conserv.solvers.transport.solver import Transport
 
 CHUNK = 150

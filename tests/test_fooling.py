@@ -14,8 +14,9 @@ from made_events import CONFIG, SETTINGS, made, scored, summed
 from made_results import SAMPLES, result_of
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.fooling import fooling_of, jackknife, seed_spread
 from coffea_conserv.limits.budget import Budget
+from coffea_conserv.results.fooling import fooling_of, jackknife
+from coffea_conserv.results.seeds import seed_spread
 from coffea_conserv.sums.sums import FOOLING, Sums
 
 STRATUM = st.integers(2, 6).flatmap(

@@ -17,7 +17,6 @@ from made_results import events_of, result_of
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.fingerprint import fingerprint
-from coffea_conserv.fooling import seed_spread
 from coffea_conserv.limits.band import Band
 from coffea_conserv.limits.budget import Budget, Chi2
 from coffea_conserv.limits.measures import (
@@ -27,6 +26,7 @@ from coffea_conserv.limits.measures import (
     ks_distance,
     rms_deviation,
 )
+from coffea_conserv.results.seeds import seed_spread
 
 REST = {"correlation": 0.02, "watch": 0.2}
 STEEP = Band(np.linspace(0.02, 0.2, 26), np.linspace(0.2, 0.02, 26))

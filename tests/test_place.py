@@ -12,7 +12,8 @@ from rich.console import Console
 from coffea_conserv import Budget, ConfigurationError, Feature, attack, compare, fooling_curve, run_controls
 from coffea_conserv.models import device as module_under_test
 from coffea_conserv.models.device import Place, check_device, in_memory, places
-from coffea_conserv.report import print_report, to_dict
+from coffea_conserv.report import print_report
+from coffea_conserv.results.plain import to_dict
 
 CPU = torch.device("cpu")
 STAGES = [Place(CPU, 128), Place(CPU, 64), Place(CPU, module_under_test.BUFFER["cpu"])]

@@ -12,7 +12,7 @@ from made_results import result_of
 
 from coffea_conserv.plotting import correlation_plot, limits_plot, overview_plot
 from coffea_conserv.plotting.style import ATTACKED
-from coffea_conserv.result import make_result
+from coffea_conserv.results.result import make_result
 from coffea_conserv.sums.sums import VARIATIONS, Sums
 
 

@@ -18,8 +18,9 @@ from torch import nn
 
 from coffea_conserv import Budget, ConfigurationError, Feature, InputError, attack
 from coffea_conserv.features.working_point import as_points
-from coffea_conserv.fooling import fooling_of, seed_spread
-from coffea_conserv.report import fooling_table
+from coffea_conserv.results.fooling import fooling_of
+from coffea_conserv.results.seeds import seed_spread
+from coffea_conserv.results.tables import fooling_table
 from coffea_conserv.solvers.problem import Objective
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport

@@ -18,15 +18,9 @@ from rich.console import Console
 from coffea_conserv import report
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import worst_limits
-from coffea_conserv.report import (
-    coverage_table,
-    fooling_table,
-    print_report,
-    to_dict,
-    verdict_table,
-    warnings_table,
-    write_json,
-)
+from coffea_conserv.report import print_report
+from coffea_conserv.results.plain import to_dict, write_json
+from coffea_conserv.results.tables import coverage_table, fooling_table, verdict_table, warnings_table
 from coffea_conserv.templates.checks import TemplateWarning
 from coffea_conserv.templates.template import LABEL, MEANING
 

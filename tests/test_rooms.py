@@ -31,7 +31,7 @@ BREAKS = {
     "foundation": [("coffea_conserv/report.py", "import coffea_conserv.inputs.columns")],
     "torch": [("coffea_conserv/templates/templates.py", "def late():\n    import torch")],
     "awkward": [("coffea_conserv/plugin.py", "import awkward as ak")],
-    "plots": [("coffea_conserv/result.py", "from matplotlib import pyplot")],
+    "plots": [("coffea_conserv/results/result.py", "from matplotlib import pyplot")],
     "fits": [("coffea_conserv/report.py", "import pyhf")],
     "files": [("coffea_conserv/sums/sums.py", "import uproot")],
     "console": [("coffea_conserv/limits/verdict.py", "from rich.table import Table")],

@@ -14,7 +14,7 @@ from made_results import result_of
 from coffea_conserv import Blinding, load_result
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.plotting import control_plot, correlation_plot
-from coffea_conserv.store import FORMAT
+from coffea_conserv.results.store import FORMAT
 
 RESULT = result_of()
 

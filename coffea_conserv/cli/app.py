@@ -22,7 +22,7 @@ from coffea_conserv.cli.telling import told
 if TYPE_CHECKING:
     from coffea_conserv.evidence import EventTest, Evidence
     from coffea_conserv.exports import FitImpact
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("app",)
 
@@ -60,11 +60,11 @@ app.command()(launch.run)
 
 def _load(results: Path, signal: list[str] | None, above: float, *, unblind: bool) -> Result:
     """Read a result, and hide data where there is signal."""
-    from coffea_conserv.blinding import (  # noqa: PLC0415
+    from coffea_conserv.results.blinding import (  # noqa: PLC0415
         Blinding,
         check_blinding,
     )
-    from coffea_conserv.store import load_result  # noqa: PLC0415
+    from coffea_conserv.results.store import load_result  # noqa: PLC0415
 
     result = load_result(results)
     if unblind:
@@ -215,7 +215,7 @@ def export(  # noqa: PLR0913 -- options of a command line
         result = _load(results, signal, 0.0, unblind=True)
         templates = result.templates("score", regions=region).treated(treatment)
         folder = out or _folder(results) / "fit"
-        from coffea_conserv.report import warnings_table  # noqa: PLC0415
+        from coffea_conserv.results.tables import warnings_table  # noqa: PLC0415
 
         if templates.warnings:
             console.print(warnings_table(templates.warnings))

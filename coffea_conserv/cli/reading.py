@@ -12,7 +12,7 @@ from coffea_conserv.exports.impact import FitImpact
 from coffea_conserv.studies.controls import Control
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("controls_of", "impact_of", "tested_of")
 

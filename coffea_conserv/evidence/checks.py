@@ -25,7 +25,7 @@ from coffea_conserv.sums.groups import DATA, counts_of
 
 if TYPE_CHECKING:
     from coffea_conserv.limits.budget import Budget
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = (
     "Check",

@@ -25,7 +25,7 @@ from coffea_conserv.evidence.samples import LEAST
 from coffea_conserv.evidence.twosample import compare_events
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Evidence", "gather_evidence")
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "worst_limits")
+if TYPE_CHECKING:
+    pass
+
+
+__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "share_text", "worst_limits")
 
 Floats = NDArray[np.float64]
 
@@ -166,3 +170,16 @@ class Contents:
     def equal_weights(self) -> bool:
         """Whether all events have the same absolute weight."""
         return math.isclose(self.sum_abs_w**2, self.events * self.sum_w2, rel_tol=1e-6)
+
+
+def share_text(used: float) -> str:
+    """Write the used share of a limit: as a percentage, or as a multiple where the limit is tiny.
+
+    Examples
+    --------
+    >>> share_text(0.5), share_text(24737.4), share_text(math.inf)
+    ('50%', '24,737 ×', '∞')
+    """
+    if not math.isfinite(used):
+        return "∞"
+    return f"{used:.0%}" if used < 100 else f"{used:,.0f} ×"

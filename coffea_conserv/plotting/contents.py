@@ -11,7 +11,7 @@ from coffea_conserv.plotting.style import ATTACKED, Floats, edges_of
 from coffea_conserv.sums.groups import DATA
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Contents", "contents")
 

@@ -19,7 +19,7 @@ from coffea_conserv.sums.groups import DATA
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("save_all",)
 

@@ -13,7 +13,7 @@ from coffea_conserv.plotting.tables import fooling_cells
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("overview_plot",)
 

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 
-from coffea_conserv.limits.verdict import worst_limits
+from coffea_conserv.limits.verdict import share_text, worst_limits
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
-from coffea_conserv.report import share_text
 from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Cells", "fooling_cells", "limit_cells", "limits_plot")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from coffea_conserv.evidence import Evidence
     from coffea_conserv.exports.impact import FitImpact
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
     from coffea_conserv.studies.controls import Control
 
 __all__ = ("Picture", "write_page")
@@ -138,7 +138,7 @@ def _encoded(draw: Callable[[], Figure]) -> str:
 
 def _script_safe(values: Any) -> str:
     """JSON that can stand in a script element."""
-    from coffea_conserv.report import plain_values  # noqa: PLC0415
+    from coffea_conserv.results.plain import plain_values  # noqa: PLC0415
 
     text = json.dumps(plain_values(values), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

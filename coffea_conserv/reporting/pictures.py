@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from coffea_conserv.evidence import Evidence
     from coffea_conserv.exports.impact import FitImpact
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("draw_pictures",)
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.limits.verdict import worst_limits
-from coffea_conserv.report import share_text
+from coffea_conserv.limits.verdict import share_text, worst_limits
 
 if TYPE_CHECKING:
     from coffea_conserv.evidence import Evidence
     from coffea_conserv.exports.impact import FitImpact
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
     from coffea_conserv.studies.controls import Control
 
 __all__ = (

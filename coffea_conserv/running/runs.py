@@ -29,7 +29,7 @@ from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
 from coffea_conserv.sums.sums import Sums
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Ran", "Where", "chunks_of", "execute", "read_fileset", "write_results")
 
@@ -315,7 +315,7 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> Result:
 
 
 def _result_of(plan: Plan, ran: Ran) -> Result:
-    from coffea_conserv.result import Estimate  # noqa: PLC0415 -- workers do not need it
+    from coffea_conserv.results.result import Estimate  # noqa: PLC0415 -- workers do not need it
 
     entries = plan.config.estimates or {}
     estimates = [Estimate(name, entry.regions, entry.factor) for name, entry in entries.items()]

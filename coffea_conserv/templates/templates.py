@@ -20,7 +20,7 @@ from coffea_conserv.templates.template import LABEL, RobustnessSystematic, Templ
 from coffea_conserv.templates.treatment import Treatment, treat
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("Templates", "check_templates", "make_templates")
 

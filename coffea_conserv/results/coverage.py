@@ -1,4 +1,4 @@
-"""Chunks of events: what they are called, what was asked of a run, and what it did."""
+"""Coverage: what was asked of a run, and what it did."""
 
 from __future__ import annotations
 

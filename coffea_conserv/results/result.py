@@ -13,16 +13,16 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
-from coffea_conserv.blinding import Blinding, check_blinding
-from coffea_conserv.chunks import Coverage, coverage_of, read_asked
 from coffea_conserv.errors import InputError
-from coffea_conserv.fooling import Fooling
 from coffea_conserv.limits.displacement import Shift
 from coffea_conserv.limits.measures import correlation
 from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.limits.verdict import Verdict
-from coffea_conserv.merged import Group, fooling_rows, judge_merged, shift_rows
-from coffea_conserv.settings import Settings
+from coffea_conserv.results.blinding import Blinding, check_blinding
+from coffea_conserv.results.coverage import Coverage, coverage_of, read_asked
+from coffea_conserv.results.fooling import Fooling
+from coffea_conserv.results.judging import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.results.settings import Settings
 from coffea_conserv.sums.groups import (
     ALL,
     DATA,
@@ -310,25 +310,25 @@ class Result:
         return make_templates(self, quantity, [region]).systematic(process, region)
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to a file; see :func:`coffea_conserv.store.save_result`."""
-        from coffea_conserv.store import save_result  # noqa: PLC0415 -- it imports this module
+        """Write everything to a file; see :func:`coffea_conserv.results.store.save_result`."""
+        from coffea_conserv.results.store import save_result  # noqa: PLC0415 -- it imports this module
 
         return save_result(self, path)
 
     def _repr_html_(self) -> str:
-        from coffea_conserv.report import to_html  # noqa: PLC0415 -- the report imports this module
+        from coffea_conserv.results.tables import to_html  # noqa: PLC0415 -- the report imports this module
 
         return to_html(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; see :func:`coffea_conserv.report.to_dict`."""
-        from coffea_conserv.report import to_dict  # noqa: PLC0415 -- the report imports this module
+        """Return plain values for JSON; see :func:`coffea_conserv.results.plain.to_dict`."""
+        from coffea_conserv.results.plain import to_dict  # noqa: PLC0415 -- the report imports this module
 
         return to_dict(self)
 
     def to_json(self, path: str | Path) -> Path:
         """Write verdict, fooling ratios, coverage and settings to a JSON file."""
-        from coffea_conserv.report import write_json  # noqa: PLC0415 -- the report imports this module
+        from coffea_conserv.results.plain import write_json  # noqa: PLC0415 -- the report imports this module
 
         return write_json(self, Path(path))
 
@@ -376,7 +376,8 @@ def make_result(
     totals
         Name → simulated processes whose sum gets fooling ratios of its own.
     asked
-        What the run was asked to read, for the coverage; see :func:`coffea_conserv.chunks.read_asked`.
+        What the run was asked to read, for the coverage; see
+        :func:`coffea_conserv.results.coverage.read_asked`.
     blinding
         Where data are hidden.
 

@@ -15,7 +15,7 @@ from coffea_conserv.features.feature import Watched
 from coffea_conserv.files import replacing
 
 if TYPE_CHECKING:
-    from coffea_conserv.result import Result
+    from coffea_conserv.results.result import Result
 
 __all__ = ("load_result", "save_result")
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.fooling import Fooling, fooling_of
 from coffea_conserv.limits.displacement import LARGEST, PULLS, Shift, make_shifts
 from coffea_conserv.limits.judge import judge_many, negative_bins
 from coffea_conserv.limits.statistics import Statistics, statistics_of
 from coffea_conserv.limits.verdict import Contents, NegativeBins, Verdict
+from coffea_conserv.results.fooling import Fooling, fooling_of
 from coffea_conserv.sums.groups import content, counts_of
 from coffea_conserv.sums.sums import VARIATIONS, Sums
 
 if TYPE_CHECKING:
-    from coffea_conserv.settings import Settings
+    from coffea_conserv.results.settings import Settings
 
 __all__ = ("Group", "fooling_rows", "judge_merged", "shift_rows")
 
