@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coffea_conserv.models.model import Pickled as Pickled
     from coffea_conserv.models.output import Classes as Classes
     from coffea_conserv.names import Names as Names
-    from coffea_conserv.plugin import Conserv as Conserv
+    from coffea_conserv.plugin.conserv import Conserv as Conserv
     from coffea_conserv.results.blinding import Blinding as Blinding
     from coffea_conserv.results.result import Estimate as Estimate
     from coffea_conserv.results.result import Result as Result
@@ -59,7 +59,7 @@ _HOME = {
     "Chi2": "coffea_conserv.limits.budget",
     "Classes": "coffea_conserv.models.output",
     "Compared": "coffea_conserv.studies.baselines",
-    "Conserv": "coffea_conserv.plugin",
+    "Conserv": "coffea_conserv.plugin.conserv",
     "ConservProcessor": "coffea_conserv.wrapper.processor",
     "Cuts": "coffea_conserv.inputs.masks",
     "Estimate": "coffea_conserv.results.result",

@@ -14,7 +14,8 @@ from coffea.processor import IterativeExecutor, Runner
 from made_conserv import MISSING, call, conserv, events, features
 from made_processor import Analysis, write_files
 
-from coffea_conserv import Budget, ConfigurationError, InputError, plugin
+from coffea_conserv import Budget, ConfigurationError, InputError
+from coffea_conserv.plugin.conserv import conserv as plugin
 from coffea_conserv.results.seeds import seed_spread
 from coffea_conserv.solvers.transport.solver import Transport
 

@@ -8,8 +8,8 @@ import pytest
 from coffea.processor.executor import WorkItem
 from made_events import CONFIG, made, summed
 
-from coffea_conserv.chunk import seed_of
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.plugin.chunk import seed_of
 from coffea_conserv.results.coverage import Asked, coverage_of, median_chunk, read_asked
 from coffea_conserv.sums.sums import Sums
 

@@ -15,7 +15,7 @@ from coffea_conserv.running.configuration import AxisEntry, Configuration, Proce
 from coffea_conserv.running.yamlfile import Document
 
 if TYPE_CHECKING:
-    from coffea_conserv.plugin import Conserv
+    from coffea_conserv.plugin.conserv import Conserv
 
 __all__ = ("Plan", "check_names", "imported", "make_plan")
 
@@ -161,7 +161,7 @@ def _wrapped(config: Configuration, document: Document, analysis: Any, attack: A
 
 
 def _conserv(config: Configuration, document: Document, model: Any) -> Conserv:
-    from coffea_conserv.plugin import Conserv  # noqa: PLC0415 -- torch takes long
+    from coffea_conserv.plugin.conserv import Conserv  # noqa: PLC0415 -- torch takes long
 
     with document.at("budget"):
         budget = _budget(config)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.inputs.call import Selection
 from coffea_conserv.inputs.masks import to_masks
-from coffea_conserv.plugin import Conserv
+from coffea_conserv.plugin.conserv import Conserv
 from coffea_conserv.sums.sums import Sums
 from coffea_conserv.wrapper.bindings import Bindings, Places, make_bindings
 from coffea_conserv.wrapper.copies import Copy

@@ -17,7 +17,6 @@ from coffea_conserv.attacks.functions import check_functions
 from coffea_conserv.attacks.registry import named_solver
 from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, Task, check_moves, check_settings
 from coffea_conserv.checks import check_choice
-from coffea_conserv.chunk import Moved, identity, stacked
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.binning import check_score_axis
 from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
@@ -31,12 +30,13 @@ from coffea_conserv.models.device import Place, in_memory, isolated
 from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
+from coffea_conserv.plugin.chunk import Moved, identity, stacked
+from coffea_conserv.plugin.variations import Attack, Varied, values_by_variation
 from coffea_conserv.results.settings import Settings, hash_of
 from coffea_conserv.solvers.protocol import Solver
 from coffea_conserv.sums.attacked_events import check_names, keep_events
 from coffea_conserv.sums.groups import check_merged
 from coffea_conserv.sums.sums import Sample, Sums, fill_sums
-from coffea_conserv.variations import Attack, Varied, values_by_variation
 
 if TYPE_CHECKING:
     from coffea_conserv.results.blinding import Blinding
