@@ -10,6 +10,6 @@ from __future__ import annotations
 from coffea_conserv.adapters.calibrator import ConservCalibrator
 from coffea_conserv.adapters.systematics import add_systematic
 from coffea_conserv.adapters.wrapped import from_wrapper
-from coffea_conserv.wrapper.attack import EventAttack
+from coffea_conserv.wrapper.event_attack import EventAttack
 
 __all__ = ("ConservCalibrator", "EventAttack", "add_systematic", "from_wrapper")

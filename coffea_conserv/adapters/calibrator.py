@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums.sums import Sums
-from coffea_conserv.wrapper.attack import EventAttack
 from coffea_conserv.wrapper.bindings import column_of
+from coffea_conserv.wrapper.event_attack import EventAttack
 
 __all__ = ("ConservCalibrator",)
 

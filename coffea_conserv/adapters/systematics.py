@@ -11,8 +11,8 @@ import numpy as np
 from coffea_conserv.errors import InputError
 from coffea_conserv.names import VARIATIONS
 from coffea_conserv.sums.sums import Sums
-from coffea_conserv.wrapper.attack import EventAttack
 from coffea_conserv.wrapper.bindings import column_path
+from coffea_conserv.wrapper.event_attack import EventAttack
 
 __all__ = ("add_systematic",)
 

@@ -14,8 +14,8 @@ from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.inputs.columns import to_weights
 from coffea_conserv.inputs.masks import to_masks
 from coffea_conserv.plugin.conserv import Conserv
-from coffea_conserv.wrapper.attack import EventAttack, Function, Masks, Selected, check_functions
 from coffea_conserv.wrapper.copies import Copy, ordered
+from coffea_conserv.wrapper.event_attack import EventAttack, Function, Masks, Selected, check_functions
 from coffea_conserv.wrapper.migration import counted
 from coffea_conserv.wrapper.outputs import joined, variation_of
 
