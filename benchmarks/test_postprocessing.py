@@ -11,9 +11,9 @@ import pytest
 from coffea_conserv import Budget, Feature
 from coffea_conserv.evidence import gather_evidence
 from coffea_conserv.evidence.effort import Settings as Effort
+from coffea_conserv.evidence.multivariate import classifier_test, energy_test, sliced_tests
 from coffea_conserv.evidence.pairs import pair_tests
-from coffea_conserv.evidence.samples import make_samples
-from coffea_conserv.evidence.twosample import classifier_test, energy_test, sliced_tests
+from coffea_conserv.evidence.two_samples import make_samples
 from coffea_conserv.plotting import save_all
 from coffea_conserv.reporting import write_page
 from coffea_conserv.results.result import Settings, make_result

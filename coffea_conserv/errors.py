@@ -14,7 +14,10 @@ drop the chunk with no more than a warning.
 
 from __future__ import annotations
 
-__all__ = ("ConfigurationError", "ConservError", "InputError", "MergeError", "ModelError")
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ("ConfigurationError", "ConservError", "InputError", "MergeError", "ModelError", "of_extra")
 
 FAILURES = (
     ArithmeticError,
@@ -50,3 +53,19 @@ class ModelError(ConservError, ValueError):
 
 class MergeError(ConservError, ValueError):
     """Outputs that do not belong together."""
+
+
+@contextmanager
+def of_extra() -> Iterator[None]:
+    """Say how to install what an import within does not find.
+
+    Raises
+    ------
+    ConfigurationError
+        With the package and the remedy.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        msg = f"this needs {error.name}: pip install 'coffea-conserv[fit]'"
+        raise ConfigurationError(msg) from None

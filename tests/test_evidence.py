@@ -23,22 +23,22 @@ from coffea_conserv.evidence.checks import (
     totals,
     worse,
 )
-from coffea_conserv.evidence.compare import (
+from coffea_conserv.evidence.effort import Settings
+from coffea_conserv.evidence.histograms import (
     compare_histograms,
     events_chi2,
     events_element,
     events_ks,
     noncentrality,
 )
-from coffea_conserv.evidence.effort import Settings
-from coffea_conserv.evidence.pairs import pair_tests
-from coffea_conserv.evidence.samples import make_samples, standardised
-from coffea_conserv.evidence.twosample import (
+from coffea_conserv.evidence.multivariate import (
     classifier_test,
     compare_events,
     energy_test,
     sliced_tests,
 )
+from coffea_conserv.evidence.pairs import pair_tests
+from coffea_conserv.evidence.two_samples import make_samples, standardised
 from coffea_conserv.limits.measures import js_distance
 from coffea_conserv.sums.attacked_events import Events
 
@@ -274,7 +274,7 @@ def test_sliced_distances_equal_their_twins(rows):
     values, weight, attacked = (np.array(column) for column in zip(*rows, strict=True))
     if attacked.all() or not attacked.any():
         return
-    from coffea_conserv.evidence.twosample import _distances  # noqa: PLC0415
+    from coffea_conserv.evidence.multivariate import _distances  # noqa: PLC0415
 
     order = np.argsort(values, kind="stable")
     sums = weight[attacked].sum(), weight[~attacked].sum()

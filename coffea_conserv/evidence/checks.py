@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError
-from coffea_conserv.evidence.compare import (
+from coffea_conserv.evidence.histograms import (
     Comparison,
     compare_histograms,
     events_chi2,

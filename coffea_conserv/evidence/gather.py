@@ -19,10 +19,10 @@ from coffea_conserv.evidence.checks import (
     detected,
     worse,
 )
-from coffea_conserv.evidence.compare import Comparison
 from coffea_conserv.evidence.effort import EventTest, Settings
-from coffea_conserv.evidence.samples import LEAST
-from coffea_conserv.evidence.twosample import compare_events
+from coffea_conserv.evidence.histograms import Comparison
+from coffea_conserv.evidence.multivariate import compare_events
+from coffea_conserv.evidence.two_samples import LEAST
 
 if TYPE_CHECKING:
     from coffea_conserv.results.result import Result
@@ -130,7 +130,7 @@ def gather_evidence(
     settings
         Effort of tiers B and C.
     mapper
-        How they are spread, see :func:`coffea_conserv.evidence.twosample.compare_events`.
+        How they are spread, see :func:`coffea_conserv.evidence.multivariate.compare_events`.
     tested
         What they said before, instead of doing them.
 

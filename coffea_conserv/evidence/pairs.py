@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from coffea_conserv.evidence.compare import compare_histograms, events_chi2
 from coffea_conserv.evidence.effort import EventTest, Settings
-from coffea_conserv.evidence.samples import TwoSamples
+from coffea_conserv.evidence.histograms import compare_histograms, events_chi2
+from coffea_conserv.evidence.two_samples import TwoSamples
 from coffea_conserv.sums.attacked_events import Events
 
 __all__ = ("pair_tests",)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from coffea_conserv.exports.extra import of_extra
+from coffea_conserv.errors import of_extra
 from coffea_conserv.exports.measurement import Measurement, check_measurement, observed
 from coffea_conserv.files import replacing
 from coffea_conserv.sums.groups import DATA

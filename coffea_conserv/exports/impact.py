@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from coffea_conserv.errors import InputError
-from coffea_conserv.exports.extra import of_extra
+from coffea_conserv.errors import InputError, of_extra
 from coffea_conserv.exports.histfactory import make_workspace
 from coffea_conserv.exports.measurement import Measurement
 from coffea_conserv.templates.templates import Templates

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from coffea_conserv.errors import InputError
-from coffea_conserv.exports.extra import of_extra
+from coffea_conserv.errors import InputError, of_extra
 from coffea_conserv.files import replacing
 from coffea_conserv.templates.template import MEANING, Template
 from coffea_conserv.templates.templates import Templates

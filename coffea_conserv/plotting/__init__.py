@@ -10,10 +10,10 @@ from coffea_conserv.plotting.curves import curve_plot
 from coffea_conserv.plotting.distributions import control_plot, template_plot, templates_plot
 from coffea_conserv.plotting.evidence import detectability_plot, impact_plot
 from coffea_conserv.plotting.files import save_all
+from coffea_conserv.plotting.heatmaps import limits_plot
 from coffea_conserv.plotting.matrices import correlation_plot
 from coffea_conserv.plotting.overview import overview_plot
 from coffea_conserv.plotting.planes import plane_plot
-from coffea_conserv.plotting.tables import limits_plot
 
 __all__ = (
     "control_plot",

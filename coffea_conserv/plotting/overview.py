@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from coffea_conserv.plotting.contents import contents
 from coffea_conserv.plotting.distributions import draw_ratios
+from coffea_conserv.plotting.heatmaps import fooling_cells
 from coffea_conserv.plotting.style import STATUS, frame, head, legend_above, new_figure, ratio_panel, style
-from coffea_conserv.plotting.tables import fooling_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

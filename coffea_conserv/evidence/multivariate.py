@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from coffea_conserv.evidence.compare import LEVEL
 from coffea_conserv.evidence.effort import EventTest, Settings
+from coffea_conserv.evidence.histograms import LEVEL
 from coffea_conserv.evidence.pairs import pair_tests
-from coffea_conserv.evidence.samples import TwoSamples, make_samples
+from coffea_conserv.evidence.two_samples import TwoSamples, make_samples
 from coffea_conserv.names import VARIATIONS
 from coffea_conserv.sums.attacked_events import read_events
 
