@@ -15,7 +15,7 @@ from coffea_conserv.evidence.multivariate import classifier_test, energy_test, s
 from coffea_conserv.evidence.pairs import pair_tests
 from coffea_conserv.evidence.two_samples import make_samples
 from coffea_conserv.plotting import save_all
-from coffea_conserv.reporting import write_page
+from coffea_conserv.report import write_page
 from coffea_conserv.results.result import Settings, make_result
 from coffea_conserv.sums.attacked_events import Events
 from coffea_conserv.sums.sums import VARIATIONS, Sample, fill_sums

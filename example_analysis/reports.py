@@ -16,7 +16,7 @@ from rich.console import Console
 from coffea_conserv import run_controls
 from coffea_conserv.evidence import Settings, gather_evidence
 from coffea_conserv.exports import FitImpact
-from coffea_conserv.reporting import write_page
+from coffea_conserv.report import write_page
 from coffea_conserv.results.plain import plain_values
 from example_analysis import record, steps
 from example_analysis.train import ANALYSES

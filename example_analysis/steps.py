@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
 from coffea_conserv.limits.verdict import Limit, Verdict
-from coffea_conserv.report import print_report
+from coffea_conserv.report.console import print_report
 from coffea_conserv.sums.attacked_events import index_events
 from example_analysis import record
 from example_analysis.cluster import Where, executor

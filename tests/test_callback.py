@@ -26,7 +26,7 @@ from coffea_conserv import (
     baselines,
     compare,
 )
-from coffea_conserv.report import comparison_table
+from coffea_conserv.report.console import comparison_table
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.studies.bounds import fooling_bound

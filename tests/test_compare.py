@@ -11,7 +11,7 @@ from rich.console import Console
 from test_baselines import EXACT
 
 from coffea_conserv import ConfigurationError, InputError, attack, baselines, compare
-from coffea_conserv.report import comparison_table
+from coffea_conserv.report.console import comparison_table
 from coffea_conserv.solvers.transport.solver import Transport
 from coffea_conserv.studies.baselines import BASELINES
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from coffea_conserv import Budget, ConfigurationError, Feature, attack, compare, fooling_curve, run_controls
 from coffea_conserv.models import device as module_under_test
 from coffea_conserv.models.device import Place, check_device, in_memory, places
-from coffea_conserv.report import print_report
+from coffea_conserv.report.console import print_report
 from coffea_conserv.results.plain import to_dict
 
 CPU = torch.device("cpu")

@@ -15,10 +15,10 @@ from made_events import SETTINGS, made, scored, with_budget
 from made_results import SAMPLES, result_of
 from rich.console import Console
 
-from coffea_conserv import report
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import worst_limits
-from coffea_conserv.report import print_report
+from coffea_conserv.report.console import print_report
+from coffea_conserv.results import plain
 from coffea_conserv.results.plain import to_dict, write_json
 from coffea_conserv.results.tables import coverage_table, fooling_table, verdict_table, warnings_table
 from coffea_conserv.templates.checks import TemplateWarning
@@ -305,7 +305,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     """A value that JSON cannot hold is an error before any file is touched."""
-    monkeypatch.setattr(report, "_versions", lambda: {"numpy": object()})
+    monkeypatch.setattr(plain, "_versions", lambda: {"numpy": object()})
     with pytest.raises(TypeError):
         write_json(RESULT, tmp_path / "verdict.json")
     assert not list(tmp_path.iterdir())
@@ -313,5 +313,5 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     """A missing package is None rather than an error."""
-    monkeypatch.setattr(report, "_PACKAGES", ("numpy", "surely-not-installed"))
+    monkeypatch.setattr(plain, "_PACKAGES", ("numpy", "surely-not-installed"))
     assert to_dict(RESULT)["versions"] == {"numpy": np.__version__, "surely-not-installed": None}

@@ -25,7 +25,7 @@ from coffea_conserv.evidence.effort import EventTest
 from coffea_conserv.exports import Measurement, fit_impact
 from coffea_conserv.exports.impact import FitImpact
 from coffea_conserv.plotting import detectability_plot, impact_plot
-from coffea_conserv.reporting import tables, write_page
+from coffea_conserv.report import tables, write_page
 
 RESULT = result_of()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

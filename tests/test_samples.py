@@ -31,7 +31,7 @@ from coffea_conserv.limits.measures import (
 )
 from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Degenerate, degenerate
-from coffea_conserv.report import print_report
+from coffea_conserv.report.console import print_report
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport.solver import Transport
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from coffea_conserv.cli import launch
 from coffea_conserv.cli import options as given
-from coffea_conserv.cli.telling import told
+from coffea_conserv.cli.terminal import told
 
 # What takes time to import is imported by the commands that need it: --help answers at once.
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def check(  # noqa: PLR0913 -- options of a command line
         result = _load(results, signal, blind_above, unblind=unblind)
         effort = {"events": size, "permutations": permutations, "slices": slices, "seed": seed}
         evidence = _gather(console, results, result, (region, events, uncertainty), effort)
-        from coffea_conserv.cli.printing import print_evidence  # noqa: PLC0415
-        from coffea_conserv.report import print_report  # noqa: PLC0415
+        from coffea_conserv.report.console import print_evidence, print_report  # noqa: PLC0415
 
         print_report(result, console)
         print_evidence(evidence, console)
@@ -313,19 +312,19 @@ def report(  # noqa: PLR0913 -- options of a command line
     """
     with told() as console:
         result = _load(results, signal, blind_above, unblind=unblind)
-        from coffea_conserv.cli import reading  # noqa: PLC0415
-        from coffea_conserv.reporting import write_page  # noqa: PLC0415
+        from coffea_conserv.cli import folder as left  # noqa: PLC0415
+        from coffea_conserv.report import write_page  # noqa: PLC0415
 
         folder = _folder(results)
-        tested = None if events else reading.tested_of(folder, result)
+        tested = None if events else left.tested_of(folder, result)
         evidence = _gather(console, results, result, (region, events, None), {"events": size}, tested)
         with _bar(console, "pictures") as advance:
             path = write_page(
                 result,
                 out or folder / "report.html",
                 evidence=evidence,
-                impact=reading.impact_of(folder),
-                controls=reading.controls_of(folder),
+                impact=left.impact_of(folder),
+                controls=left.controls_of(folder),
                 title=title,
                 label=label,
                 regions=region,

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from coffea_conserv.cli.printing import print_outlook
-from coffea_conserv.cli.telling import told
+from coffea_conserv.cli.outlook import print_outlook
+from coffea_conserv.cli.terminal import told
 from coffea_conserv.errors import ConfigurationError
 
 # What takes time to import is imported when it is needed: --help answers at once.
@@ -149,7 +149,7 @@ def run(  # noqa: PLR0913 -- options of a command line
             ran = runs.execute(found, chunks, place, tell)
         result = runs.write_results(found, ran, out)
         shutil.copyfile(config, out / "conserv.yaml")
-        from coffea_conserv.report import print_report  # noqa: PLC0415
+        from coffea_conserv.report.console import print_report  # noqa: PLC0415
 
         print_report(result, console)
         console.print(f"results in [bold]{out}[/]; next: coffea-conserv report {out}")

@@ -257,7 +257,7 @@ def compare(
     -------
     tuple of Compared
         ``attack`` first, and what the model does not allow last, with a note.
-        :func:`coffea_conserv.report.comparison_table` makes a table of them.
+        :func:`coffea_conserv.report.console.comparison_table` makes a table of them.
 
     Examples
     --------

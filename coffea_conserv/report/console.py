@@ -1,4 +1,4 @@
-"""Tables for the terminal and plain values for JSON."""
+"""Reports of a result, of evidence and of baselines on a terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from coffea_conserv.limits.verdict import share_text
+from coffea_conserv.report import tables
 from coffea_conserv.results.tables import (
     coverage_table,
     fooling_table,
@@ -24,10 +25,19 @@ from coffea_conserv.templates.template import MEANING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from coffea_conserv.evidence import Evidence
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
     from coffea_conserv.results.result import Result
     from coffea_conserv.studies.baselines import Compared
 
-__all__ = ("comparison_table", "print_report")
+__all__ = ("comparison_table", "print_evidence", "print_report")
+
+MOODS = {"good": "green", "bad": "red", "": ""}
+"""Colour of a cell on a terminal."""
 
 
 def comparison_table(rows: Sequence[Compared]) -> Table:
@@ -94,3 +104,25 @@ def print_report(result: Result, console: Console, *, all_limits: bool = False) 
     if warnings:
         console.print(warnings_table(warnings))
     console.print(f"The attacked templates are the {MEANING}.")
+
+
+def print_evidence(evidence: Evidence, console: Console) -> None:
+    """Print correlations, agreement with data, tests of events, and how many events tests need."""
+    for made in (
+        tables.correlations_table(evidence),
+        tables.worse_table(evidence),
+        tables.tested_table(evidence),
+        tables.detected_table(evidence),
+    ):
+        if made.rows:
+            console.print(_rich(made))
+
+
+def _rich(made: tables.PageTable) -> Table:
+    table = Table(title=made.title, caption=made.note)
+    for name in made.columns:
+        table.add_column(name, overflow="fold")
+    for row in made.rows:
+        cells = (f"[{MOODS[c.mood]}]{escape(c.text)}[/]" if c.mood else escape(c.text) for c in row)
+        table.add_row(*cells)
+    return table

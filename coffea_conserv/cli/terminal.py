@@ -1,4 +1,4 @@
-"""Where commands print, and how they end if something is wrong."""
+"""Console of the commands, and how they end if something is wrong."""
 
 from __future__ import annotations
 

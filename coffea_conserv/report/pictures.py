@@ -1,4 +1,4 @@
-"""Which pictures stand where on the page."""
+"""Pictures of the page, section by section."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.files import replacing
-from coffea_conserv.reporting import tables
-from coffea_conserv.reporting.tables import PageTable
+from coffea_conserv.report import tables
+from coffea_conserv.report.tables import PageTable
 from coffea_conserv.templates.template import LABEL, MEANING
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def write_page(  # noqa: PLR0913 -- what there is of a run, all of it optional
     try:
         import jinja2  # noqa: PLC0415 -- of an extra
 
-        from coffea_conserv.reporting.pictures import draw_pictures  # noqa: PLC0415 -- matplotlib is optional
+        from coffea_conserv.report.pictures import draw_pictures  # noqa: PLC0415 -- matplotlib is optional
     except ImportError as error:
         msg = f"the report needs {error.name or 'matplotlib'}: pip install 'coffea-conserv[report]'"
         raise ConfigurationError(msg) from None
@@ -107,7 +107,7 @@ def write_page(  # noqa: PLR0913 -- what there is of a run, all of it optional
     values: dict[str, Any] = {"result": plain, "evidence": None if evidence is None else evidence.to_dict()}
     values |= {"impact": None if impact is None else impact.to_dict()}
     values |= {"controls": [asdict(row) for row in controls]}
-    folder = files("coffea_conserv.reporting")
+    folder = files("coffea_conserv.report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     text = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8")).render(
         title=title,

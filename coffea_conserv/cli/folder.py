@@ -1,4 +1,4 @@
-"""What earlier commands have left in the folder of a result."""
+"""Folder of a result: what earlier commands left there."""
 
 from __future__ import annotations
 
