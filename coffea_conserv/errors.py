@@ -56,8 +56,13 @@ class MergeError(ConservError, ValueError):
 
 
 @contextmanager
-def of_extra() -> Iterator[None]:
+def of_extra(extra: str = "fit") -> Iterator[None]:
     """Say how to install what an import within does not find.
+
+    Parameters
+    ----------
+    extra
+        Of this package, which brings it.
 
     Raises
     ------
@@ -67,5 +72,5 @@ def of_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        msg = f"this needs {error.name}: pip install 'coffea-conserv[fit]'"
+        msg = f"this needs {error.name}: pip install 'coffea-conserv[{extra}]'"
         raise ConfigurationError(msg) from None

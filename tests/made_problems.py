@@ -10,12 +10,13 @@ import torch
 
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.negative_weights import by_sign
-from coffea_conserv.attacks.settings import Task
 from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.solvers.constraints import Totals
 from coffea_conserv.solvers.problem import sum_moments
+from coffea_conserv.solvers.transport.solver import Transport
 
 CPU = torch.device("cpu")
 MISSING = -999.0
@@ -76,7 +77,13 @@ def made_batch(events=600, *, groups=2, weights="equal", seed=0):
 def made_task(budget=None, **options):
     """Features, watched quantity and limits; other fields of the task as options."""
     f = features()
-    base = Task(f, watched(f), budget or Budget(rms=0.0, correlation=0.05, watch=0.2), objective="score")
+    base = Task(
+        f,
+        watched(f),
+        budget or Budget(rms=0.0, correlation=0.05, watch=0.2),
+        objective="score",
+        solver=Transport(),
+    )
     return replace(base, **options)
 
 

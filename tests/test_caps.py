@@ -21,7 +21,7 @@ from test_attack import EXACT, PAIR, donut
 from coffea_conserv import Budget, Feature, attack, baselines
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import perturb, propose
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.solvers.search.solver import Search
 from coffea_conserv.solvers.transport import pairing
 from coffea_conserv.solvers.transport.pairing import Pairing
@@ -196,7 +196,7 @@ def test_events_that_break_a_rule_are_nominal_again(rule, caplog):
     weight = np.ones(60)
     if rule == "idle":  # without a weight an event may not move
         weight[30:35] = 0.0
-    task = Task(features, (), OPEN, valid=lambda columns: columns["free"] > -2.0)
+    task = Task(features, (), OPEN, valid=lambda columns: columns["free"] > -2.0, solver=Transport())
     batch = Batch(x, weight, np.zeros(60, dtype=np.int64))
     order = []
 
@@ -292,7 +292,7 @@ def test_most_partners_are_within_the_cap_and_every_feature_gets_its_turn():
     x = sample(3000)[:, [0, 1, 3, 6, 1, 7]]
     x[:, 1], x[:, 4] = 20 + x[:, 1], 20 + x[::-1, 4]
     batch = Batch(x, np.ones(3000), np.arange(3000) % 3)
-    task = Task(features, (), Budget(rms=0.0, correlation=0.1))
+    task = Task(features, (), Budget(rms=0.0, correlation=0.1), solver=Transport())
     _, problem = made_problem(batch, task)
     pairs_of, inside, steps = Pairing(problem, 1), np.zeros((6, 2)), 150
     for step in range(steps):

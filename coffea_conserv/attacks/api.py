@@ -20,11 +20,11 @@ from coffea_conserv.attacks.settings import (
     DIRECTIONS,
     OBJECTIVES,
     TARGETS,
-    Task,
     check_moves,
     check_settings,
     short,
 )
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched
@@ -333,7 +333,9 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked, place
     batch = make_batch(matrix, given, len(models))
     watched, points = make_watched(asked.watch, features), as_points(asked.working_point)
     penalty = float(asked.penalty)
-    task = Task(features, watched, asked.budget, asked.objective, points, asked.valid, settings, penalty)
+    task = Task(
+        features, watched, asked.budget, asked.objective, points, asked.valid, penalty, solver=settings
+    )
     if len(matrix):
         few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
         check_network(models, few.to(where), [f.name for f in features])

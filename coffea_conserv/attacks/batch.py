@@ -16,7 +16,7 @@ from coffea_conserv.features.feature import Feature
 from coffea_conserv.models.device import BUFFER, one_thread
 from coffea_conserv.models.network import Network
 
-__all__ = ("Batch", "below_one", "check_scores", "network_of", "scores")
+__all__ = ("Batch", "below_one", "check_scores", "context_of", "named", "network_of", "scores")
 
 
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -105,3 +105,15 @@ def network_of(batch: Batch, models: Sequence[Any], device: torch.device) -> Net
     fold = None if batch.fold is None else torch.as_tensor(np.array(batch.fold), device=device)
     batches = (getattr(model, "batch", None) or BUFFER[device.type] for model in models)
     return Network(tuple(models), fold, min(batches))
+
+
+def named(x: Tensor, names: Sequence[str], context: Mapping[str, Tensor], event: Tensor) -> dict[str, Tensor]:
+    """Columns of candidates by name, with the context of their events."""
+    columns = dict(zip(names, x.unbind(1), strict=True))
+    columns.update({name: values[event] for name, values in context.items()})
+    return columns
+
+
+def context_of(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """Context of the events as tensors on a device."""
+    return {name: torch.as_tensor(np.array(values), device=device) for name, values in batch.context.items()}

@@ -16,8 +16,8 @@ from coffea_conserv.attacks.batch import Batch, scores
 from coffea_conserv.attacks.event_rules import movable_events, obeying
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.negative_weights import by_sign, floors, parts
-from coffea_conserv.attacks.settings import Task
 from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.limits.verdict import Limit
 from coffea_conserv.models.device import one_thread
 from coffea_conserv.solvers.problem import Problem

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.functions import possible
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, present
 from coffea_conserv.limits.displacement import within
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Batch
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.batch import Batch, context_of, named
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
 from coffea_conserv.models.device import OUT_OF_MEMORY
 
-__all__ = ("check_functions", "context_of", "named", "possible", "watched_values")
+__all__ = ("check_functions", "possible", "watched_values")
 
 
 _CPU = torch.device("cpu")
-
-
-def named(x: Tensor, names: Sequence[str], context: Mapping[str, Tensor], event: Tensor) -> dict[str, Tensor]:
-    """Columns of candidates by name, with the context of their events."""
-    columns = dict(zip(names, x.unbind(1), strict=True))
-    columns.update({name: values[event] for name, values in context.items()})
-    return columns
-
-
-def context_of(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """Context of the events as tensors on a device."""
-    return {name: torch.as_tensor(np.array(values), device=device) for name, values in batch.context.items()}
 
 
 def watched_values(batch: Batch, task: Task, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

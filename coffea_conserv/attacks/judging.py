@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.functions import watched_values
 from coffea_conserv.attacks.negative_weights import lacking, score_bins
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.binning import flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
 from coffea_conserv.limits.displacement import Shift, grouped_sums, make_shifts

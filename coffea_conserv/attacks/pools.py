@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.attacks.batch import Batch
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import present
 

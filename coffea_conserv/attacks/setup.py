@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Batch, network_of
-from coffea_conserv.attacks.functions import context_of, named
+from coffea_conserv.attacks.batch import Batch, context_of, named, network_of
 from coffea_conserv.attacks.pools import Sample, may_copy
-from coffea_conserv.attacks.settings import Task
 from coffea_conserv.attacks.tables import Binning
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, blocks
 from coffea_conserv.limits.judge import FLOOR_SHARE, opened
 from coffea_conserv.limits.measures import RMS_PER_JSD, effective_events, jsd_floor

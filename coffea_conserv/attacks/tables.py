@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import below_one
-from coffea_conserv.attacks.functions import named
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.batch import below_one, named
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, Watched
 
 __all__ = ("Binning",)

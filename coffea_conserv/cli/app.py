@@ -1,27 +1,20 @@
-"""All commands; here those on the folder of a result: check, export, plot and report."""
+"""Commands: their options and their help. What they do is imported once one is called."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from coffea_conserv.cli import launch
 from coffea_conserv.cli import options as given
 from coffea_conserv.cli.terminal import told
+from coffea_conserv.errors import of_extra
 
-# What takes time to import is imported by the commands that need it: --help answers at once.
 if TYPE_CHECKING:
-    from coffea_conserv.evidence import EventTest, Evidence
-    from coffea_conserv.exports import FitImpact
+    from types import ModuleType
+
     from coffea_conserv.results.result import Result
 
 __all__ = ("app",)
@@ -54,30 +47,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command()(launch.plan)
-app.command()(launch.run)
 
 
-def _load(results: Path, signal: list[str] | None, above: float, *, unblind: bool) -> Result:
-    """Read a result, and hide data where there is signal."""
-    from coffea_conserv.results.blinding import (  # noqa: PLC0415
-        Blinding,
-        check_blinding,
-    )
-    from coffea_conserv.results.store import load_result  # noqa: PLC0415
-
-    result = load_result(results)
-    if unblind:
-        return replace(result, blinding=None)
-    if not signal:
-        return result
-    blinding = Blinding(signal, above)
-    check_blinding(blinding, result.processes)
-    return replace(result, blinding=blinding)
+def _results() -> ModuleType:
+    """Work on the folder of a result; --help answers at once because nobody has asked for it."""
+    with of_extra("cli"):
+        from coffea_conserv.cli import results  # noqa: PLC0415 -- matplotlib, pyhf and more
+    return results
 
 
-def _folder(results: Path) -> Path:
-    return results if results.is_dir() else results.parent
+def _runs() -> ModuleType:
+    """Work before and during a run."""
+    with of_extra("cli"):
+        from coffea_conserv.cli import runs  # noqa: PLC0415 -- coffea, torch and more
+    return runs
 
 
 def _end(console: Console, result: Result) -> None:
@@ -85,6 +68,76 @@ def _end(console: Console, result: Result) -> None:
     if not result.verdict.passed:
         console.print(f"[bold red]{len(result.verdict.broken)} limit(s) broken[/]")
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    *,
+    config: given.Config,
+    fileset: given.FilesetFile,
+    processor: given.Processor = None,
+    model: given.ModelFile = None,
+    chunksize: given.ChunkSize = None,
+    sample: Annotated[int, typer.Option(help="Events of each dataset that are read.", min=1)] = 10_000,
+) -> None:
+    """Say what a run will be, before it is submitted.
+
+    Checks the configuration, imports the processor, loads the model, opens all files, and
+    runs the analysis on a few events of each dataset, without and with the attack.
+
+    [bold]Prints[/] groups with their expected sizes and statistical floors, what the budget
+    means, the smallest sensible chunk, and what the run will take on one core.
+    [bold]Writes[/] nothing.
+
+      coffea-conserv plan --config conserv.yaml --fileset fileset.json
+    """
+    with told() as console:
+        work = _runs()
+        work.plan(console, work.Given(config, fileset, processor, model, chunksize), sample=sample)
+
+
+@app.command()
+def run(  # noqa: PLR0913 -- options of a command line
+    *,
+    config: given.Config,
+    fileset: given.FilesetFile,
+    processor: given.Processor = None,
+    model: given.ModelFile = None,
+    chunksize: given.ChunkSize = None,
+    out: given.Out = Path("results"),
+    client: given.Client = None,
+    workers: given.Workers = 1,
+    resource: given.Resources = None,
+    checkpoints: given.Checkpoints = None,
+) -> None:
+    """Run an analysis with the attack, and judge the result.
+
+    The processor gets the attack as conserv=; with wrapper: in the configuration an
+    analysis that stays as it is runs inside of ConservProcessor. A line or a bar tells how
+    far it is, events per second, and the fooling ratios so far.
+
+    [bold]Writes[/] output.coffea (all that the processor returns), result.coffea,
+    verdict.json, templates.root and a copy of the configuration. The exit code is 1 if
+    a limit is broken, 2 if something is wrong.
+
+      coffea-conserv run --processor processors.htautau:HiggsToTauTau --fileset fileset.json
+        --config conserv.yaml --client tcp://scheduler:8786 --out results
+
+    Afterwards: coffea-conserv check, export, plot and report.
+    """
+    with told() as console:
+        work = _runs()
+        result = work.run(
+            console,
+            work.Given(config, fileset, processor, model, chunksize),
+            client=client,
+            workers=workers,
+            resource=resource,
+            checkpoints=checkpoints,
+            out=out,
+        )
+        if not result.verdict.passed:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -115,66 +168,16 @@ def check(  # noqa: PLR0913 -- options of a command line
     [bold]Takes[/] seconds; with attacked events about half a minute for each region.
     """
     with told() as console:
-        result = _load(results, signal, blind_above, unblind=unblind)
-        effort = {"events": size, "permutations": permutations, "slices": slices, "seed": seed}
-        evidence = _gather(console, results, result, (region, events, uncertainty), effort)
-        from coffea_conserv.report.console import print_evidence, print_report  # noqa: PLC0415
-
-        print_report(result, console)
-        print_evidence(evidence, console)
-        _end(console, result)
-
-
-def _gather(
-    console: Console,
-    results: Path,
-    result: Result,
-    which: tuple[list[str] | None, Path | None, float | None],
-    effort: dict[str, int],
-    tested: tuple[EventTest, ...] | None = None,
-) -> Evidence:
-    """Gather the evidence, and write it; tests of events may have been done before.
-
-    Comparisons with data are always made again: they depend on where data are hidden.
-    """
-    from coffea_conserv.evidence import Settings, gather_evidence  # noqa: PLC0415
-    from coffea_conserv.files import replacing  # noqa: PLC0415
-
-    region, events, uncertainty = which
-    kept = _folder(results) / "attacked"
-    folder = events if events is not None else (kept if kept.is_dir() and tested is None else None)
-    with _bar(console, "tests") as advance:
-
-        def mapper(function: Any, todo: Any) -> Iterator[Any]:
-            listed = list(todo)
-            for k, one in enumerate(listed):
-                yield function(one)
-                advance(k + 1, len(listed))
-
-        evidence = gather_evidence(
-            result,
-            folder,
+        work = _results()
+        result = work.check(
+            console,
+            work.Opened(results, signal, blind_above, unblind),
             regions=region,
+            events=events,
             uncertainty=uncertainty,
-            settings=Settings(**effort),
-            mapper=mapper,
-            tested=tested,
+            effort={"events": size, "permutations": permutations, "slices": slices, "seed": seed},
         )
-    content = {"config": result.settings.config, **evidence.to_dict()}
-    path = _folder(results) / "evidence.json"
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    note = "" if evidence.tested else "; without attacked events no tests of events"
-    console.print(f"evidence in [bold]{path}[/]{note}")
-    return evidence
-
-
-@contextmanager
-def _bar(console: Console, what: str) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        _end(console, result)
 
 
 @app.command()
@@ -206,47 +209,23 @@ def export(  # noqa: PLR0913 -- options of a command line
     [bold]Takes[/] seconds.
     """
     with told() as console:
-        from coffea_conserv.templates.treatment import Treatment  # noqa: PLC0415
-
-        treatment = Treatment(
-            merge=merge, negative=negative, smooth=smooth, sides=sides, source=source, part=part, scale=scale
+        work = _results()
+        work.export(
+            console,
+            work.Opened(results, signal, unblind=unblind),
+            regions=region,
+            nuisances=nuisances,
+            treatment={
+                "merge": merge,
+                "negative": negative,
+                "smooth": smooth,
+                "sides": sides,
+                "source": source,
+                "part": part,
+                "scale": scale,
+            },
+            out=out,
         )
-        result = _load(results, signal, 0.0, unblind=True)
-        templates = result.templates("score", regions=region).treated(treatment)
-        folder = out or _folder(results) / "fit"
-        from coffea_conserv.results.tables import warnings_table  # noqa: PLC0415
-
-        if templates.warnings:
-            console.print(warnings_table(templates.warnings))
-        shown = _load(results, signal, 0.0, unblind=unblind) if signal else result
-        shown.templates("score", regions=region).treated(treatment).to_root(folder / "templates.root")
-        from coffea_conserv.exports import write_weights  # noqa: PLC0415
-
-        write_weights(templates, folder / "weights.json")
-        if signal:
-            impact = _fit(templates, (signal, nuisances), folder, unblind=unblind)
-            console.print(str(impact), markup=False, highlight=False)
-        else:
-            console.print("[yellow]no --signal: nothing is written for fits of a signal strength[/]")
-        console.print(f"files in [bold]{folder}[/]")
-
-
-def _fit(templates: Any, which: tuple[list[str], str], folder: Path, *, unblind: bool) -> FitImpact:
-    """Write what fit tools read, and fit."""
-    from coffea_conserv import exports  # noqa: PLC0415
-    from coffea_conserv.files import replacing  # noqa: PLC0415
-
-    for noisy in ("cabinetry", "pyhf"):  # about empty bins, which the table of warnings has
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    measurement = exports.Measurement(signal=which[0], nuisances=which[1], blind=not unblind)
-    exports.write_combine(templates, measurement, folder)
-    exports.write_cabinetry(templates, measurement, folder)
-    workspace = exports.make_workspace(templates, measurement)
-    impact = exports.fit_impact(templates, measurement, workspace=workspace)
-    for name, content in (("workspace", workspace), ("impact", impact.to_dict())):
-        with replacing(folder / f"{name}.json") as part:
-            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return impact
 
 
 @app.command()
@@ -271,15 +250,15 @@ def plot(
     [bold]Takes[/] about a third of a second for each picture.
     """
     with told() as console:
-        result = _load(results, signal, blind_above, unblind=unblind)
-        from coffea_conserv.plotting import save_all  # noqa: PLC0415 -- matplotlib is optional
-
-        folder = out or _folder(results) / "plots"
-        with _bar(console, "pictures") as advance:
-            made = save_all(
-                result, folder, regions=region, each_process=each_process, label=label, progress=advance
-            )
-        console.print(f"{len(made)} pictures in [bold]{folder}[/]")
+        work = _results()
+        work.plot(
+            console,
+            work.Opened(results, signal, blind_above, unblind),
+            regions=region,
+            each_process=each_process,
+            label=label,
+            out=out,
+        )
 
 
 @app.command()
@@ -311,24 +290,14 @@ def report(  # noqa: PLR0913 -- options of a command line
     [bold]Takes[/] about a third of a second for each picture.
     """
     with told() as console:
-        result = _load(results, signal, blind_above, unblind=unblind)
-        from coffea_conserv.cli import folder as left  # noqa: PLC0415
-        from coffea_conserv.report import write_page  # noqa: PLC0415
-
-        folder = _folder(results)
-        tested = None if events else left.tested_of(folder, result)
-        evidence = _gather(console, results, result, (region, events, None), {"events": size}, tested)
-        with _bar(console, "pictures") as advance:
-            path = write_page(
-                result,
-                out or folder / "report.html",
-                evidence=evidence,
-                impact=left.impact_of(folder),
-                controls=left.controls_of(folder),
-                title=title,
-                label=label,
-                regions=region,
-                progress=advance,
-            )
-        console.print(f"report in [bold]{path}[/]")
+        work = _results()
+        result = work.report(
+            console,
+            work.Opened(results, signal, blind_above, unblind),
+            regions=region,
+            events=events,
+            size=size,
+            texts={"title": title, "label": label},
+            out=out,
+        )
         _end(console, result)

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options of the commands."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ import typer
 
 __all__ = (
     "Above",
+    "Checkpoints",
+    "ChunkSize",
+    "Client",
+    "Config",
     "Events",
+    "FilesetFile",
     "Label",
     "Merge",
+    "ModelFile",
     "Negative",
     "Nuisances",
+    "Out",
     "Part",
     "Permutations",
+    "Processor",
     "Regions",
+    "Resources",
     "Results",
     "Scale",
     "Seed",
@@ -28,10 +37,74 @@ __all__ = (
     "Source",
     "Unblind",
     "Uncertainty",
+    "Workers",
 )
 
 TREATMENT, TESTS, FIT = "Treatment of templates", "Tests of events", "Signal and data"
+WHAT, PLACE = "What is run", "Where"
 
+Config: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        help="YAML: features, budget, …; docs/commands.md.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+FilesetFile: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--fileset", help="JSON: dataset → files, metadata.", show_default=False, rich_help_panel=WHAT
+    ),
+]
+Processor: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="module:Class, instead of that of the file.", show_default=False, rich_help_panel=WHAT),
+]
+ModelFile: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model",
+        help="File of a model instead of that of the configuration; one per fold.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+ChunkSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Events of a chunk, instead of that of the file.",
+        show_default=False,
+        min=1,
+        rich_help_panel=WHAT,
+    ),
+]
+Out: TypeAlias = Annotated[Path, typer.Option(help="Folder of the results.")]
+Client: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a Dask scheduler, tcp://host:8786.", show_default=False, rich_help_panel=PLACE
+    ),
+]
+Workers: TypeAlias = Annotated[int, typer.Option(help="Processes of this machine.", rich_help_panel=PLACE)]
+Resources: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource",
+        help="What workers of Dask have to offer, GPU=1.",
+        show_default=False,
+        rich_help_panel=PLACE,
+    ),
+]
+Checkpoints: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder, seen by all workers, for finished chunks: a second run goes on from there.",
+        show_default=False,
+        rich_help_panel=PLACE,
+    ),
+]
 Results: TypeAlias = Annotated[
     Path,
     typer.Argument(

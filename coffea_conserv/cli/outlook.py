@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from coffea_conserv.running.planning import Outlook
+from coffea_conserv.running.planning import SENSIBLE, Outlook
 
 __all__ = ("print_outlook",)
 
 
 def print_outlook(outlook: Outlook, chunksize: int, console: Console) -> None:
     """Print what a run will be."""
-    from coffea_conserv.running.planning import SENSIBLE  # noqa: PLC0415 -- not for --help
-
     total = sum(events for events, _ in outlook.datasets.values())
     chunks = sum(count for _, count in outlook.datasets.values())
     console.print(f"configuration {outlook.config}: {total:,} events in {chunks:,} chunks")
@@ -47,8 +41,6 @@ def print_outlook(outlook: Outlook, chunksize: int, console: Console) -> None:
 
 
 def _print_cost(outlook: Outlook, chunksize: int, console: Console) -> None:
-    from coffea_conserv.running.planning import SENSIBLE  # noqa: PLC0415 -- not for --help
-
     advice = f"smallest sensible chunk: {outlook.chunk:,.0f} events read, for {SENSIBLE:,} in each group"
     if not outlook.groups:
         advice = "real data may be read in chunks of any size"

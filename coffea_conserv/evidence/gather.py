@@ -23,6 +23,7 @@ from coffea_conserv.evidence.effort import EventTest, Settings
 from coffea_conserv.evidence.histograms import Comparison
 from coffea_conserv.evidence.multivariate import compare_events
 from coffea_conserv.evidence.two_samples import LEAST
+from coffea_conserv.sums.attacked_events import read_events
 
 if TYPE_CHECKING:
     from coffea_conserv.results.result import Result
@@ -163,8 +164,6 @@ def gather_evidence(
 
 def _enough(result: Result, events: str | Path, regions: Sequence[str]) -> list[str]:
     """Regions with events enough for tests, from files of the same run."""
-    from coffea_conserv.sums.attacked_events import read_events  # noqa: PLC0415 -- it needs pyarrow
-
     found = {region: read_events(events, region, names=()) for region in regions}
     for one in found.values():
         if one.config != result.settings.config:

@@ -15,7 +15,8 @@ import torch
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.functions import check_functions
 from coffea_conserv.attacks.registry import named_solver
-from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, Task, check_moves, check_settings
+from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, check_moves, check_settings
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.binning import check_score_axis
@@ -203,7 +204,7 @@ class Conserv:
             self.objective,
             as_points(self.working_point),
             self.valid,
-            self.solver,
+            solver=self.solver,
             composes=True,
             penalty=float(self.penalty),
             score_edges=np.asarray(self.score.edges, dtype=np.float64),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from coffea_conserv.attacks.batch import Batch, check_scores, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.functions import possible, watched_values
-from coffea_conserv.attacks.settings import Task, short
+from coffea_conserv.attacks.settings import short
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.inputs.regions import check_regions
 from coffea_conserv.models.device import Place
 from coffea_conserv.plugin.chunk import seed_of

@@ -16,6 +16,7 @@ from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.files import replacing
 from coffea_conserv.report import tables
 from coffea_conserv.report.tables import PageTable
+from coffea_conserv.results.plain import plain_values
 from coffea_conserv.templates.template import LABEL, MEANING
 
 if TYPE_CHECKING:
@@ -138,8 +139,6 @@ def _encoded(draw: Callable[[], Figure]) -> str:
 
 def _script_safe(values: Any) -> str:
     """JSON that can stand in a script element."""
-    from coffea_conserv.results.plain import plain_values  # noqa: PLC0415
-
     text = json.dumps(plain_values(values), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

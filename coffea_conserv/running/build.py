@@ -1,47 +1,33 @@
-"""From a configuration to the attack and to the processor."""
+"""Attack and processor of a configuration."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from coffea_conserv.errors import FAILURES, ConfigurationError
+import hist
+
+from coffea_conserv.attacks.registry import SOLVERS
+from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.features.feature import Feature
+from coffea_conserv.limits.budget import Budget, Chi2
+from coffea_conserv.models.loading import Shared
+from coffea_conserv.models.model import Model
+from coffea_conserv.models.output import Classes
+from coffea_conserv.names import Names
+from coffea_conserv.plugin.conserv import Conserv
 from coffea_conserv.running.configuration import AxisEntry, Configuration, ProcessorEntry
+from coffea_conserv.running.objects import imported
+from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.yamlfile import Document
+from coffea_conserv.wrapper.processor import ConservProcessor
 
-if TYPE_CHECKING:
-    from coffea_conserv.plugin.conserv import Conserv
-
-__all__ = ("Plan", "check_names", "imported", "make_plan")
+__all__ = ("check_names", "make_plan")
 
 _PASSED = ("working_point", "objective", "target", "seed", "penalty", "device")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is run.
-
-    Parameters
-    ----------
-    config
-        As it was read.
-    conserv
-        The attack.
-    make
-        Makes the processor with an attack.
-    modules
-        Names of the modules that were imported for it.
-    """
-
-    config: Configuration
-    conserv: Conserv
-    make: Callable[[Any], Any]
-    modules: tuple[str, ...]
 
 
 def make_plan(
@@ -103,31 +89,6 @@ def check_names(config: Configuration, document: Document, datasets: Collection[
                 raise document.error((setting, group), text)
 
 
-def imported(text: str) -> Any:
-    """Import ``module:name``; the folder where the command was given counts too.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such module, it fails, or nothing of that name is in it.
-    """
-    module, name = text.split(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except FAILURES as error:
-        msg = (
-            f"{text} cannot be imported ({type(error).__name__}: {error}); start in the folder of the "
-            "module, or install it"
-        )
-        raise ConfigurationError(msg) from (None if isinstance(error, OSError) else error)
-    return found
-
-
 def _called(kind: Any, text: str, arguments: Mapping[str, Any]) -> Any:
     """Make a processor, or say which arguments its class takes."""
     try:
@@ -141,8 +102,6 @@ def _called(kind: Any, text: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _wrapped(config: Configuration, document: Document, analysis: Any, attack: Any) -> Any:
-    from coffea_conserv.wrapper import ConservProcessor  # noqa: PLC0415 -- coffea takes long
-
     entry = config.wrapper
     assert entry is not None  # noqa: S101 -- asked for by the caller
     functions = {}
@@ -161,8 +120,6 @@ def _wrapped(config: Configuration, document: Document, analysis: Any, attack: A
 
 
 def _conserv(config: Configuration, document: Document, model: Any) -> Conserv:
-    from coffea_conserv.plugin.conserv import Conserv  # noqa: PLC0415 -- torch takes long
-
     with document.at("budget"):
         budget = _budget(config)
     settings: dict[str, Any] = {}
@@ -204,8 +161,6 @@ def _called_build(build: Any, text: str, given: tuple[Any, Any], options: Mappin
 
 
 def _budget(config: Configuration) -> Any:
-    from coffea_conserv.limits.budget import Budget, Chi2  # noqa: PLC0415
-
     limits = config.budget.model_dump(exclude_unset=True)
     if limits.get("chi2"):
         limits["chi2"] = Chi2(**limits["chi2"])
@@ -213,8 +168,6 @@ def _budget(config: Configuration) -> Any:
 
 
 def _axis(entry: AxisEntry, name: str) -> Any:
-    import hist  # noqa: PLC0415
-
     label: Any = entry.label or name
     regular: Any = (entry.bins, entry.start, entry.stop)
     if entry.integers is not None:
@@ -225,8 +178,6 @@ def _axis(entry: AxisEntry, name: str) -> Any:
 
 
 def _features(config: Configuration, document: Document) -> list[Any]:
-    from coffea_conserv.features.feature import Feature  # noqa: PLC0415
-
     made = []
     for name, entry in (config.features or {}).items():
         with document.at("features", name):
@@ -244,8 +195,6 @@ def _watch(config: Configuration, document: Document) -> dict[str, tuple[Any, An
 
 
 def _solver(config: Configuration) -> dict[str, Any]:
-    from coffea_conserv.attacks.registry import SOLVERS  # noqa: PLC0415
-
     if config.solver is None or isinstance(config.solver, str):
         return {} if config.solver is None else {"solver": config.solver}
     rest = dict(config.solver)
@@ -266,14 +215,10 @@ def _solver(config: Configuration) -> dict[str, Any]:
 def _output(config: Configuration) -> dict[str, Any]:
     if config.output is None or isinstance(config.output, str):
         return {} if config.output is None else {"output": config.output}
-    from coffea_conserv.models.output import Classes  # noqa: PLC0415
-
     return {"output": Classes(**config.output.model_dump())}
 
 
 def _names(config: Configuration) -> dict[str, Any]:
-    from coffea_conserv.names import Names  # noqa: PLC0415
-
     return {} if config.names is None else {"names": Names.preset(config.names)}
 
 
@@ -290,14 +235,10 @@ def _model(config: Configuration, document: Document, given: Any) -> Any:
             if isinstance(entry, str | Path):
                 made.append(folder / entry)
                 continue
-            from coffea_conserv.models.loading import Model  # noqa: PLC0415
-
             made.append(Model(imported(entry.factory), folder / entry.state))
     found = made if len(made) > 1 else made[0]
     if config.shared is None:
         return found
-    from coffea_conserv.models.loading import Shared  # noqa: PLC0415
-
     return Shared(found, config.shared)
 
 

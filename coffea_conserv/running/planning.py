@@ -15,7 +15,7 @@ import numpy as np
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Statistics
-from coffea_conserv.running.build import Plan
+from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.runs import Fileset, Where, chunks_of, execute
 from coffea_conserv.sums.sums import COUNTS, Sums
 

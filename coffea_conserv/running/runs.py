@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import coffea.util
 from coffea import nanoevents
@@ -23,13 +23,12 @@ from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, R
 from coffea_conserv import errors
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.files import replacing
-from coffea_conserv.running.build import Plan, imported
+from coffea_conserv.results.result import Estimate, Result
 from coffea_conserv.running.clusters import workers_with
+from coffea_conserv.running.objects import imported
+from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
 from coffea_conserv.sums.sums import Sums
-
-if TYPE_CHECKING:
-    from coffea_conserv.results.result import Result
 
 __all__ = ("Ran", "Where", "chunks_of", "execute", "read_fileset", "write_results")
 
@@ -315,8 +314,6 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> Result:
 
 
 def _result_of(plan: Plan, ran: Ran) -> Result:
-    from coffea_conserv.results.result import Estimate  # noqa: PLC0415 -- workers do not need it
-
     entries = plan.config.estimates or {}
     estimates = [Estimate(name, entry.regions, entry.factor) for name, entry in entries.items()]
     return plan.conserv.result(

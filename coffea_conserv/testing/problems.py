@@ -15,12 +15,13 @@ from torch import Tensor
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.engine import propose, signed_scores
 from coffea_conserv.attacks.judging import judge_groups
-from coffea_conserv.attacks.settings import Task
+from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import Limit
 from coffea_conserv.solvers.problem import Problem
 from coffea_conserv.solvers.protocol import Solver, solve
+from coffea_conserv.solvers.transport.solver import Transport
 
 __all__ = (
     "CPU",
@@ -183,7 +184,7 @@ def made_case(
     """Make a case with a watched radius; the arguments are those of :func:`made_batch` and of a task."""
     features = features or made_features()
     watched = make_watched({"r": (_radius, hist.axis.Regular(20, 0, 4))}, features)
-    task = Task(features, watched, budget, objective=objective, valid=valid)
+    task = Task(features, watched, budget, objective=objective, valid=valid, solver=Transport())
     return Case(made_batch(events, weights=weights), task)
 
 
