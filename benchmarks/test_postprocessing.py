@@ -14,11 +14,13 @@ from coffea_conserv.evidence.effort import Settings as Effort
 from coffea_conserv.evidence.multivariate import classifier_test, energy_test, sliced_tests
 from coffea_conserv.evidence.pairs import pair_tests
 from coffea_conserv.evidence.two_samples import make_samples
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.plotting import save_all
 from coffea_conserv.report import write_page
-from coffea_conserv.results.result import Settings, make_result
+from coffea_conserv.results.making import make_result
+from coffea_conserv.results.result import Settings
 from coffea_conserv.sums.attacked_events import Events
-from coffea_conserv.sums.sums import VARIATIONS, Sample, fill_sums
+from coffea_conserv.sums.sums import Sample, fill_sums
 
 PROCESSES, REGIONS, FEATURES, EVENTS = 20, 5, 30, 2000
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from coffea_conserv.names import Names as Names
     from coffea_conserv.plugin.conserv import Conserv as Conserv
     from coffea_conserv.results.blinding import Blinding as Blinding
+    from coffea_conserv.results.loading import load_result as load_result
     from coffea_conserv.results.result import Estimate as Estimate
     from coffea_conserv.results.result import Result as Result
-    from coffea_conserv.results.store import load_result as load_result
     from coffea_conserv.studies.baselines import Compared as Compared
     from coffea_conserv.studies.baselines import baselines as baselines
     from coffea_conserv.studies.baselines import compare as compare
@@ -86,7 +86,7 @@ _HOME = {
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
     "run_controls": "coffea_conserv.studies.controls",
-    "load_result": "coffea_conserv.results.store",
+    "load_result": "coffea_conserv.results.loading",
     "fold_index": "coffea_conserv.features.folds",
 }
 

@@ -1,4 +1,4 @@
-"""What axes and variations are called: one small value, with the conventions of frameworks."""
+"""Names of axes, variations and of what has a fixed name, with the conventions of frameworks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Any
 
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("VARIATIONS", "Names", "check_axes")
+__all__ = ("ALL", "DATA", "VARIATIONS", "Names", "check_axes")
 
 VARIATIONS = ("nominal", "conservUp", "conservDown")
 """As simulated, attacked toward signal, attacked toward background: what merged sums call them."""
+
+DATA = "data"
+"""Name of the process that holds all real data."""
+
+ALL = "all simulation"
+"""Name of the sum of all simulated datasets in the fooling ratios."""
 
 _IN_SUMS = ("dataset", "region", "variation")
 """Axes of the histograms in merged sums, whatever they are called afterwards."""

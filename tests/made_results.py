@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from made_events import SETTINGS, made, summed
 
-from coffea_conserv.results.result import make_result
+from coffea_conserv.results.making import make_result
 from coffea_conserv.sums.groups import Estimate
 
 PROCESSES = {"W": ["W1", "W2"]}

@@ -13,7 +13,6 @@ from coffea_conserv import Budget, ConfigurationError, Feature, attack, compare,
 from coffea_conserv.models import device as module_under_test
 from coffea_conserv.models.device import Place, check_device, in_memory, places
 from coffea_conserv.report.console import print_report
-from coffea_conserv.results.plain import to_dict
 
 CPU = torch.device("cpu")
 STAGES = [Place(CPU, 128), Place(CPU, 64), Place(CPU, module_under_test.BUFFER["cpu"])]
@@ -134,7 +133,7 @@ def test_a_chunk_without_memory_is_attacked_and_recorded():
     assert small.places == {"cpu, 128 events at a time": 1}
     result = made.result(large + small + call(made, events(80), chunk="file:400-480"))
     assert result.places == {"cpu, 64 events at a time": 1, "cpu, 128 events at a time": 2}
-    assert to_dict(result)["computed_on"] == result.places
+    assert result.to_dict()["computed_on"] == result.places
     console = Console(record=True, width=150)
     print_report(result, console)
     text = " ".join(console.export_text().split())

@@ -18,7 +18,7 @@ from matplotlib.patches import StepPatch
 from coffea_conserv.errors import InputError
 from coffea_conserv.plotting import control_plot, template_plot, templates_plot
 from coffea_conserv.plotting.style import ATTACKED, LEGEND, STATUS, new_figure, ratio, two_panels
-from coffea_conserv.results.result import make_result
+from coffea_conserv.results.making import make_result
 from coffea_conserv.sums.sums import Sums, fill_sums
 from coffea_conserv.templates.template import LABEL
 

@@ -11,7 +11,7 @@ from made_results import SAMPLES, result_of
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.plotting import control_plot, save_all
-from coffea_conserv.results.result import make_result
+from coffea_conserv.results.making import make_result
 
 
 def test_save_all_writes_what_it_promises(tmp_path):

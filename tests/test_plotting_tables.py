@@ -10,10 +10,11 @@ from made_events import SETTINGS, made, with_budget
 from made_figures import FIGURES, NO_DATA, RESULT, pixels, points, texts
 from made_results import result_of
 
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.plotting import correlation_plot, limits_plot, overview_plot
 from coffea_conserv.plotting.style import ATTACKED
-from coffea_conserv.results.result import make_result
-from coffea_conserv.sums.sums import VARIATIONS, Sums
+from coffea_conserv.results.making import make_result
+from coffea_conserv.sums.sums import Sums
 
 
 def test_correlations_of_a_process():

@@ -156,7 +156,7 @@ def test_known_ratios_at_two_points():
     with pytest.raises(InputError, match=r"there is no working point 0.6; there are 0.5, 0.7"):
         result.fooling_of("W", "signal", working_point=0.6)
     console = Console(width=200, file=io.StringIO())
-    console.print(fooling_table(result))
+    console.print(fooling_table(result.fooling, result.settings.points))
     text = console.file.getvalue()
     assert "crosses a score over" in text
     assert "0.7" in text

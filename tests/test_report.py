@@ -17,14 +17,24 @@ from rich.console import Console
 
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.verdict import worst_limits
-from coffea_conserv.report.console import print_report
+from coffea_conserv.report.console import coverage_table, print_report, warnings_table
 from coffea_conserv.results import plain
-from coffea_conserv.results.plain import to_dict, write_json
-from coffea_conserv.results.tables import coverage_table, fooling_table, verdict_table, warnings_table
+from coffea_conserv.results import result as module_under_test
+from coffea_conserv.results.tables import fooling_table, verdict_table
 from coffea_conserv.templates.checks import TemplateWarning
 from coffea_conserv.templates.template import LABEL, MEANING
 
 RESULT = result_of(asked={"W1": 160, "W2": 170, "Z": 120, "Mu": 300})
+
+
+def limits_of(result, **options):
+    """Table of the limits of a result."""
+    return verdict_table(result.verdict, result.settings.budget.meaning(), **options)
+
+
+def fooling_of(result):
+    """Table of the fooling ratios of a result."""
+    return fooling_table(result.fooling, result.settings.points)
 
 
 def printed(*parts, width=200):
@@ -53,13 +63,13 @@ def test_the_tightest_limit_of_each_group_is_shown():
     for limit in worst:
         same = [other for other in RESULT.verdict.limits if other.group == limit.group]
         assert limit.used == max(other.used for other in same)
-    assert verdict_table(RESULT).row_count == len(groups)
-    assert verdict_table(RESULT, all_limits=True).row_count == len(RESULT.verdict.limits)
+    assert limits_of(RESULT).row_count == len(groups)
+    assert limits_of(RESULT, all_limits=True).row_count == len(RESULT.verdict.limits)
 
 
 def test_a_kept_verdict_says_so():
     """Title, values, shares and the meaning of the limits are in the table."""
-    text = printed(verdict_table(RESULT, all_limits=True))
+    text = printed(limits_of(RESULT, all_limits=True))
     assert f"{len(RESULT.verdict.limits)} limits kept" in text
     assert "broken" not in text
     assert "correlation matrix within 0.5" in text
@@ -71,7 +81,7 @@ def test_a_kept_verdict_says_so():
 def test_a_broken_limit_is_named():
     """The title counts broken limits, their rows say broken, and a share of a limit of 0 is infinite."""
     result = result_of(settings=with_budget(jsd=0.1, correlation=0.5, watch=0.0))
-    text = printed(verdict_table(result))
+    text = printed(limits_of(result))
     assert f"{len(result.verdict.broken)} limit(s) broken" in text
     row = next(line for line in text.splitlines() if "W1/signal/conservUp" in line)
     assert "watched" in row
@@ -81,15 +91,15 @@ def test_a_broken_limit_is_named():
 
 def test_fooling_ratios_have_an_error():
     """Percentages of every group; a dash stands where there is no ratio, and no error beside it."""
-    text = printed(fooling_table(RESULT))
-    assert fooling_table(RESULT).row_count == len(RESULT.fooling)
+    text = printed(fooling_of(RESULT))
+    assert fooling_of(RESULT).row_count == len(RESULT.fooling)
     assert "crosses the score 0.5" in text
     for name in ("W1", "all simulation"):
         row = RESULT.fooling_of(name, "signal")
         line = next(line for line in text.splitlines() if f"{row.ratio:.1%}" in line and name in line)
         assert f"{row.error:.2%}" in line
         assert f"{row.score_shift:+.4f}" in line
-    nothing = printed(fooling_table(result_of(scored([0.7], [0.8], [0.6]), processes={}, estimates=())))
+    nothing = printed(fooling_of(result_of(scored([0.7], [0.8], [0.6]), processes={}, estimates=())))
     line = next(line for line in nothing.splitlines() if "conservUp" in line)
     assert line.count("–") == 2
     assert "0.00%" not in line
@@ -180,14 +190,14 @@ def test_names_are_not_taken_for_markup():
 
 def test_narrow_consoles_lose_no_number():
     """In 80 columns every share that is used is still readable."""
-    text = printed(verdict_table(RESULT), width=80)
+    text = printed(limits_of(RESULT), width=80)
     for limit in worst_limits(RESULT.verdict):
         assert f"{limit.used:.0%}" in text
 
 
 def test_json_reads_back_equal():
     """What is written is what to_dict returns, and the path is given back."""
-    plain = to_dict(RESULT)
+    plain = RESULT.to_dict()
     assert strict(json.dumps(plain)) == plain
     assert set(plain) == {
         "meaning",
@@ -268,8 +278,8 @@ def test_json_has_no_nan(tmp_path):
 
 def test_json_of_another_order_is_the_same():
     """The order in which chunks were merged does not show, apart from rounding."""
-    other = to_dict(result_of(*reversed(SAMPLES), asked={"W1": 160, "W2": 170, "Z": 120, "Mu": 300}))
-    plain = to_dict(RESULT)
+    other = result_of(*reversed(SAMPLES), asked={"W1": 160, "W2": 170, "Z": 120, "Mu": 300}).to_dict()
+    plain = RESULT.to_dict()
     for one, two in zip(plain["fooling"], other["fooling"], strict=True):
         assert one["ratio"] == pytest.approx(two["ratio"], rel=1e-9)
     for name in ("processes", "coverage", "regions", "settings", "estimates"):
@@ -279,7 +289,7 @@ def test_json_of_another_order_is_the_same():
 def test_a_folder_is_made_and_a_file_replaced(tmp_path):
     """The folder of the file is made; an older file is replaced by the new one."""
     path = tmp_path / "new" / "verdict.json"
-    assert write_json(RESULT, path) == path
+    assert RESULT.to_json(path) == path
     path.write_text("old")
     RESULT.to_json(str(path))
     assert strict(path.read_text())["regions"] == ["control", "signal"]
@@ -298,20 +308,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_json(RESULT, path)
+        RESULT.to_json(path)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["verdict.json"]
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     """A value that JSON cannot hold is an error before any file is touched."""
-    monkeypatch.setattr(plain, "_versions", lambda: {"numpy": object()})
+    monkeypatch.setattr(module_under_test, "versions", lambda: {"numpy": object()})
     with pytest.raises(TypeError):
-        write_json(RESULT, tmp_path / "verdict.json")
+        RESULT.to_json(tmp_path / "verdict.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     """A missing package is None rather than an error."""
     monkeypatch.setattr(plain, "_PACKAGES", ("numpy", "surely-not-installed"))
-    assert to_dict(RESULT)["versions"] == {"numpy": np.__version__, "surely-not-installed": None}
+    assert RESULT.to_dict()["versions"] == {"numpy": np.__version__, "surely-not-installed": None}

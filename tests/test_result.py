@@ -13,8 +13,10 @@ from made_results import ESTIMATES, PROCESSES, SAMPLES, events_of, result_of
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.limits.measures import correlation_shift, js_distance
-from coffea_conserv.results.result import Estimate, make_result
-from coffea_conserv.sums.sums import VARIATIONS, Sums, fill_sums
+from coffea_conserv.names import VARIATIONS
+from coffea_conserv.results.making import make_result
+from coffea_conserv.results.result import Estimate
+from coffea_conserv.sums.sums import Sums, fill_sums
 from coffea_conserv.templates.template import LABEL
 
 RESULT = result_of()

@@ -49,6 +49,10 @@ def written(path, content):
             r"written by coffea_conserv 0\.0\.1 in format 0, and",
         ),
         (pickle.dumps({"verdict": 1}), "holds no result of coffea_conserv; write it again with result.save"),
+        (
+            b"(dVformat\nI1\nsVversion\nV0.0.9\nsVresult\nccoffea_conserv.result\nResult\ns.",
+            r"written by coffea_conserv 0\.0\.9 in format 1, and .* reads format 2; write it again",
+        ),
         (pickle.dumps({"format": 1})[:-5], "cannot be read"),
         (
             b"cno_such_module\nthing\n.",

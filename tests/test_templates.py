@@ -18,8 +18,10 @@ from made_results import SAMPLES, result_of
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
-from coffea_conserv.results.result import Settings, make_result
-from coffea_conserv.sums.sums import VARIATIONS, Sums, fill_sums
+from coffea_conserv.names import VARIATIONS
+from coffea_conserv.results.making import make_result
+from coffea_conserv.results.result import Settings
+from coffea_conserv.sums.sums import Sums, fill_sums
 from coffea_conserv.templates.template import LABEL, Template
 from coffea_conserv.templates.templates import Templates
 

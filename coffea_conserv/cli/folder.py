@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.evidence import EventTest, Evidence
+from coffea_conserv.evidence.effort import EventTest
+from coffea_conserv.evidence.gather import Evidence
 from coffea_conserv.exports.impact import FitImpact
 from coffea_conserv.studies.controls import Control
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from coffea_conserv.running.planning import SENSIBLE, Outlook
+from coffea_conserv.running.outlook import SENSIBLE, Outlook
 
 __all__ = ("print_outlook",)
 

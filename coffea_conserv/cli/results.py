@@ -22,12 +22,11 @@ from coffea_conserv.exports.measurement import Measurement
 from coffea_conserv.exports.weights import write_weights
 from coffea_conserv.files import replacing
 from coffea_conserv.plotting.files import save_all
-from coffea_conserv.report.console import print_evidence, print_report
+from coffea_conserv.report.console import print_evidence, print_report, warnings_table
 from coffea_conserv.report.page import write_page
 from coffea_conserv.results.blinding import Blinding, check_blinding
+from coffea_conserv.results.loading import load_result
 from coffea_conserv.results.result import Result
-from coffea_conserv.results.store import load_result
-from coffea_conserv.results.tables import warnings_table
 from coffea_conserv.templates.templates import Templates
 from coffea_conserv.templates.treatment import Treatment
 

@@ -20,8 +20,8 @@ from coffea_conserv.evidence.histograms import (
     noncentrality,
 )
 from coffea_conserv.limits.measures import RMS_PER_JSD, correlation_shift, effective_events
-from coffea_conserv.names import VARIATIONS
-from coffea_conserv.sums.groups import DATA, counts_of
+from coffea_conserv.names import DATA, VARIATIONS
+from coffea_conserv.sums.groups import counts_of
 
 if TYPE_CHECKING:
     from coffea_conserv.limits.budget import Budget

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from coffea_conserv.exports.measurement import Measurement, check_measurement, observed, plain_names
 from coffea_conserv.files import replacing
-from coffea_conserv.names import Names
-from coffea_conserv.sums.groups import DATA
+from coffea_conserv.names import DATA, Names
 from coffea_conserv.templates.rootfile import write_root
 from coffea_conserv.templates.template import MEANING, Template
 from coffea_conserv.templates.templates import Templates

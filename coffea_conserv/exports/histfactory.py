@@ -9,7 +9,7 @@ from typing import Any
 from coffea_conserv.errors import of_extra
 from coffea_conserv.exports.measurement import Measurement, check_measurement, observed
 from coffea_conserv.files import replacing
-from coffea_conserv.sums.groups import DATA
+from coffea_conserv.names import DATA
 from coffea_conserv.templates.template import DATA_NAME
 from coffea_conserv.templates.templates import Templates
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coffea_conserv.errors import ConfigurationError, InputError
-from coffea_conserv.sums.groups import DATA
+from coffea_conserv.names import DATA
 from coffea_conserv.templates.checks import TemplateWarning
 from coffea_conserv.templates.template import Template
 from coffea_conserv.templates.templates import Templates

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coffea_conserv.names import DATA
 from coffea_conserv.plotting.style import ATTACKED, Floats, edges_of
-from coffea_conserv.sums.groups import DATA
 
 if TYPE_CHECKING:
     from coffea_conserv.results.result import Result

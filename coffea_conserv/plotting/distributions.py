@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.patheffects import Stroke, withStroke
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.names import DATA
 from coffea_conserv.plotting.contents import Contents, contents
 from coffea_conserv.plotting.style import (
     ATTACKED,
@@ -27,7 +28,6 @@ from coffea_conserv.plotting.style import (
     style,
     two_panels,
 )
-from coffea_conserv.sums.groups import DATA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

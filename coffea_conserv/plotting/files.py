@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.names import DATA
 from coffea_conserv.plotting.distributions import control_plot, template_plot, templates_plot
 from coffea_conserv.plotting.heatmaps import limits_plot
 from coffea_conserv.plotting.matrices import correlation_plot
 from coffea_conserv.plotting.overview import overview_plot
 from coffea_conserv.plotting.style import STATUS
-from coffea_conserv.sums.groups import DATA
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

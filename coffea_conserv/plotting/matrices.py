@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coffea_conserv.limits.measures import correlation_shift
+from coffea_conserv.names import DATA
 from coffea_conserv.plotting.style import ATTACKED, STATUS, Floats, add_panel, head, new_figure, style
-from coffea_conserv.sums.groups import DATA
 from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:

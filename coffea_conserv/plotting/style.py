@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.sums.sums import VARIATIONS
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.templates.template import LABEL
 
 try:
@@ -40,6 +40,7 @@ __all__ = (
     "FILLS",
     "LEGEND",
     "STATUS",
+    "Figure",
     "Floats",
     "add_panel",
     "edges_of",

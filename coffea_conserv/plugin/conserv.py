@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hist
 import numpy as np
@@ -33,15 +33,14 @@ from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.plugin.chunk import Moved, identity, stacked
 from coffea_conserv.plugin.variations import Attack, Varied, values_by_variation
+from coffea_conserv.results.blinding import Blinding
+from coffea_conserv.results.making import make_result
+from coffea_conserv.results.result import Estimate, Result
 from coffea_conserv.results.settings import Settings, hash_of
 from coffea_conserv.solvers.protocol import Solver
 from coffea_conserv.sums.attacked_events import check_names, keep_events
 from coffea_conserv.sums.groups import check_merged
 from coffea_conserv.sums.sums import Sample, Sums, fill_sums
-
-if TYPE_CHECKING:
-    from coffea_conserv.results.blinding import Blinding
-    from coffea_conserv.results.result import Estimate, Result
 
 __all__ = ("Conserv",)
 
@@ -340,8 +339,6 @@ class Conserv:
         InputError, ConfigurationError
             With the offender and the remedy, for example if this is the whole output.
         """
-        from coffea_conserv.results.result import make_result  # noqa: PLC0415 -- workers do not need it
-
         check_merged(sums)
         if sums.config != self.config:
             msg = (

@@ -20,10 +20,9 @@ from coffea_conserv.results.plain import plain_values
 from coffea_conserv.templates.template import LABEL, MEANING
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from coffea_conserv.evidence import Evidence
+    from coffea_conserv.evidence.gather import Evidence
     from coffea_conserv.exports.impact import FitImpact
+    from coffea_conserv.plotting.style import Figure
     from coffea_conserv.results.result import Result
     from coffea_conserv.studies.controls import Control
 

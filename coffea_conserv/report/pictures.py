@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from coffea_conserv.plotting import (
-    control_plot,
-    correlation_plot,
-    detectability_plot,
-    impact_plot,
-    limits_plot,
-    overview_plot,
-    templates_plot,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from coffea_conserv.evidence import Evidence
-    from coffea_conserv.exports.impact import FitImpact
-    from coffea_conserv.results.result import Result
+from coffea_conserv.evidence.gather import Evidence
+from coffea_conserv.exports.impact import FitImpact
+from coffea_conserv.plotting.distributions import control_plot, templates_plot
+from coffea_conserv.plotting.evidence import detectability_plot, impact_plot
+from coffea_conserv.plotting.heatmaps import limits_plot
+from coffea_conserv.plotting.matrices import correlation_plot
+from coffea_conserv.plotting.overview import overview_plot
+from coffea_conserv.plotting.style import Figure
+from coffea_conserv.results.result import Result
 
 __all__ = ("draw_pictures",)
 
-Drawn = tuple[Callable[[], "Figure"], str, bool]
+Drawn = tuple[Callable[[], Figure], str, bool]
 
 
 def draw_pictures(

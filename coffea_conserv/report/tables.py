@@ -11,7 +11,7 @@ from coffea_conserv.errors import InputError
 from coffea_conserv.limits.verdict import share_text, worst_limits
 
 if TYPE_CHECKING:
-    from coffea_conserv.evidence import Evidence
+    from coffea_conserv.evidence.gather import Evidence
     from coffea_conserv.exports.impact import FitImpact
     from coffea_conserv.results.result import Result
     from coffea_conserv.studies.controls import Control

@@ -12,9 +12,10 @@ from coffea_conserv.limits.displacement import LARGEST, PULLS, Shift, make_shift
 from coffea_conserv.limits.judge import judge_many, negative_bins
 from coffea_conserv.limits.statistics import Statistics, statistics_of
 from coffea_conserv.limits.verdict import Contents, NegativeBins, Verdict
+from coffea_conserv.names import VARIATIONS
 from coffea_conserv.results.fooling import Fooling, fooling_of
 from coffea_conserv.sums.groups import content, counts_of
-from coffea_conserv.sums.sums import VARIATIONS, Sums
+from coffea_conserv.sums.sums import Sums
 
 if TYPE_CHECKING:
     from coffea_conserv.results.settings import Settings

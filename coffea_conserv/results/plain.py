@@ -1,4 +1,4 @@
-"""Plain values of a result, and of anything else, for JSON."""
+"""Plain values for JSON, of anything that holds numbers, arrays and values with fields."""
 
 from __future__ import annotations
 
@@ -8,90 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from coffea_conserv.features.feature import Feature
 from coffea_conserv.files import replacing
-from coffea_conserv.results.coverage import median_chunk
-from coffea_conserv.templates.template import MEANING
 
-if TYPE_CHECKING:
-    from coffea_conserv.results.result import Result, Settings
-
-__all__ = ("plain_values", "to_dict", "write_json")
+__all__ = ("plain_values", "versions", "write_json")
 
 
 _PACKAGES = ("coffea-conserv", "coffea", "numpy", "torch")
 
 
-def to_dict(result: Result) -> dict[str, Any]:
-    """Return a result as plain values.
-
-    Returns
-    -------
-    dict
-        ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved),
-        ``statistics`` (what the samples can tell), ``coverage``, ``events_per_chunk`` (median over the chunks
-        of simulation), ``computed_on`` (chunks by device), ``warnings`` (of the score templates),
-        ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not
-        a finite number is ``None``.
-    """
-    simulation = [dataset for name in result.simulation for dataset in result.processes[name]]
-    plain: dict[str, Any] = plain_values(
-        {
-            "meaning": MEANING,
-            "verdict": result.verdict.to_dict(),
-            "fooling": [asdict(row) for row in result.fooling],
-            "shifts": [asdict(row) for row in result.shifts],
-            "statistics": [asdict(row) for row in result.statistics],
-            "coverage": [{**asdict(entry), "complete": entry.complete} for entry in result.coverage],
-            "events_per_chunk": median_chunk(result.sums, simulation),
-            "computed_on": result.places,
-            "warnings": [{**asdict(w), "remedy": w.remedy} for w in result.templates("score").warnings],
-            "processes": result.processes,
-            "estimates": [asdict(estimate) for estimate in result.estimates],
-            "regions": result.regions,
-            "settings": _settings(result.settings),
-            "versions": _versions(),
-        }
-    )
-    return plain
-
-
-def write_json(result: Result, path: Path) -> Path:
-    """Write :func:`to_dict` to a file, which is there as a whole or not at all."""
-    text = json.dumps(to_dict(result), indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(values: Any, path: Path) -> Path:
+    """Write plain values to a file, which is there as a whole or not at all."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
     return path
 
 
-def _settings(settings: Settings) -> dict[str, Any]:
-    budget = {name: getattr(settings.budget, name) for name in type(settings.budget).__dataclass_fields__}
-    return {
-        "features": [_feature(feature) for feature in settings.features],
-        "watched": [{"name": watched.name, "edges": watched.axis.edges} for watched in settings.watched],
-        "budget": {**budget, "meaning": settings.budget.meaning()},
-        "score_edges": settings.score.edges,
-        "working_point": settings.working_point,
-        "output": settings.output,
-        "objective": settings.objective,
-        "target": settings.target,
-        "penalty": settings.penalty,
-        "seed": settings.seed,
-        "config": settings.config,
-    }
-
-
-def _feature(feature: Feature) -> dict[str, Any]:
-    missing = [str(value) if math.isnan(value) else value for value in feature.missing_values]
-    made = {name: value for name, value in vars(feature).items() if name != "axis"}
-    return {**made, "missing": missing, "edges": feature.axis.edges}
-
-
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Package → version that is installed, of those on which numbers depend."""
     found: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,26 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import check_known
 from coffea_conserv.errors import InputError
 from coffea_conserv.limits.displacement import Shift
 from coffea_conserv.limits.measures import correlation
 from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.limits.verdict import Verdict
-from coffea_conserv.results.blinding import Blinding, check_blinding
-from coffea_conserv.results.coverage import Coverage, coverage_of, read_asked
+from coffea_conserv.names import ALL, DATA, VARIATIONS
+from coffea_conserv.results.blinding import Blinding
+from coffea_conserv.results.coverage import Coverage, median_chunk
 from coffea_conserv.results.fooling import Fooling
-from coffea_conserv.results.judging import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.results.plain import plain_values, versions, write_json
 from coffea_conserv.results.settings import Settings
-from coffea_conserv.sums.groups import (
-    ALL,
-    DATA,
-    Estimate,
-    Term,
-    as_estimates,
-    check_estimates,
-    check_merged,
-    check_totals,
-    check_weights,
-    contents_of,
-    group_datasets,
-    simulated,
-)
-from coffea_conserv.sums.sums import VARIATIONS, Sums, score_axis
-from coffea_conserv.templates.template import LABEL, RobustnessSystematic, bin_errors
-from coffea_conserv.templates.templates import Templates, make_templates
+from coffea_conserv.results.store import save_value
+from coffea_conserv.results.tables import fooling_table, tables_html, verdict_table
+from coffea_conserv.sums.groups import Estimate, Term, contents_of
+from coffea_conserv.sums.sums import Sums, score_axis
+from coffea_conserv.templates.template import LABEL, MEANING, RobustnessSystematic, bin_errors
+from coffea_conserv.templates.templates import Filled, Templates, make_templates
 
-__all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings", "make_result")
+__all__ = ("ALL", "DATA", "Coverage", "Estimate", "Fooling", "Result", "Settings")
 
 Floats = NDArray[np.float64]
 
@@ -116,7 +107,7 @@ class Result:
         """Axis of a quantity or of the ``score``."""
         known = {quantity.name: quantity.axis for quantity in self.settings.quantities}
         known["score"] = self.settings.score
-        _check_known("quantity", name, known)
+        check_known("quantity", name, known)
         return known[name]
 
     def title(self, name: str) -> str:
@@ -127,8 +118,8 @@ class Result:
 
     def has(self, process: str, region: str) -> bool:
         """Whether a process is filled in a region: an estimate, or events, be it none of them selected."""
-        _check_known("process", process, {*self.process_names, DATA})
-        _check_known("region", region, self.regions)
+        check_known("process", process, {*self.process_names, DATA})
+        check_known("region", region, self.regions)
         if process in (*self.processes, DATA):
             datasets = self.processes.get(process, ())
             return any((name, region, "nominal") in self.sums.counts for name in datasets)
@@ -158,7 +149,7 @@ class Result:
         groups = self.process_names if process_axis else tuple(sorted(self.sums.chunks))
         chosen = self.regions if regions is None else tuple(regions)
         for region in chosen:
-            _check_known("region", region, self.regions)
+            check_known("region", region, self.regions)
         made: Any = Hist(
             axes.StrCategory(groups, growth=True, name=label),
             axes.StrCategory(chosen, growth=True, name=names.region),
@@ -225,7 +216,7 @@ class Result:
         """
         points = self.settings.points
         point = points[0] if working_point is None else working_point
-        _check_known("working point", point, points)
+        check_known("working point", point, points)
         rows = (row for row in self.fooling if row.working_point == point)
         known = {(row.name, row.region, row.variation): row for row in rows}
         variation = self.settings.names.own(variation)
@@ -302,42 +293,108 @@ class Result:
         return score_axis(self.settings.score)
 
     def templates(self, quantity: str = "score", *, regions: Sequence[str] | None = None) -> Templates:
-        """Make nominal, Up and Down templates of every process; see :class:`Templates`."""
-        return make_templates(self, quantity, regions)
+        """Make nominal, Up and Down templates of every process; see :class:`Templates`.
+
+        Parameters
+        ----------
+        quantity
+            Feature, watched quantity or ``score``.
+        regions
+            Which regions; all if not given. Control regions of an estimate can be left out here.
+
+        Raises
+        ------
+        InputError
+            If there is no such quantity or region.
+        """
+        unknown = sorted(set(regions or ()) - set(self.regions))
+        if unknown:
+            msg = f"there is no region {', '.join(unknown)}; there are {', '.join(self.regions)}"
+            raise InputError(msg)
+        chosen = self.regions if regions is None else tuple(regions)
+        groups = [
+            (process, region)
+            for region in chosen
+            for process in self.process_names
+            if process in self.simulation or self.has(process, region)
+        ]
+        on_paired = quantity == "score" and self.paired_axis is self.axis("score")
+        filled = Filled(
+            quantity,
+            self.title(quantity),
+            self.hist(quantity, regions=chosen),
+            groups,
+            self.settings.names,
+            {group: self._paired(*group) for group in groups if on_paired and group[0] != DATA},
+        )
+        settings = self.settings
+        return make_templates(filled, objective=settings.objective, working_point=settings.points[0])
+
+    def _paired(self, process: str, region: str) -> tuple[Floats, Floats]:
+        """Σ w² of nominal × attacked bin in both directions, with under- and overflow of any axis."""
+        traits = self.paired_axis.traits
+        sides = (1 - int(traits.underflow), 1 - int(traits.overflow))
+        up, down = (np.pad(self.paired_squares(process, region, v), sides) for v in VARIATIONS[1:])
+        return up, down
 
     def systematic(self, process: str, region: str, quantity: str = "score") -> RobustnessSystematic:
         """The systematic of a process in a region, as it was found; print it, or ask for its ``impact()``."""
-        return make_templates(self, quantity, [region]).systematic(process, region)
+        return self.templates(quantity, regions=[region]).systematic(process, region)
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to a file; see :func:`coffea_conserv.results.store.save_result`."""
-        from coffea_conserv.results.store import save_result  # noqa: PLC0415 -- it imports this module
+        """Write everything to a file, as a whole or not at all; ``coffea.util.load`` can read it too.
 
-        return save_result(self, path)
+        Functions of watched quantities are left out: nothing of it needs them.
+        """
+        return save_value(replace(self, settings=self.settings.without_functions()), path)
 
     def _repr_html_(self) -> str:
-        from coffea_conserv.results.tables import to_html  # noqa: PLC0415 -- the report imports this module
-
-        return to_html(self)
+        verdict = verdict_table(self.verdict, self.settings.budget.meaning())
+        return tables_html(verdict, fooling_table(self.fooling, self.settings.points))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; see :func:`coffea_conserv.results.plain.to_dict`."""
-        from coffea_conserv.results.plain import to_dict  # noqa: PLC0415 -- the report imports this module
+        """Return plain values for JSON.
 
-        return to_dict(self)
+        Returns
+        -------
+        dict
+            ``meaning``, ``verdict``, ``fooling``, ``shifts`` (how far each feature moved), ``statistics``
+            (what the samples can tell), ``coverage``, ``events_per_chunk`` (median over the chunks of
+            simulation), ``computed_on`` (chunks by device), ``warnings`` (of the score templates),
+            ``processes``, ``estimates``, ``regions``, ``settings`` and ``versions``. What is not a finite
+            number is ``None``.
+        """
+        simulation = [dataset for name in self.simulation for dataset in self.processes[name]]
+        plain: dict[str, Any] = plain_values(
+            {
+                "meaning": MEANING,
+                "verdict": self.verdict.to_dict(),
+                "fooling": self.fooling,
+                "shifts": self.shifts,
+                "statistics": self.statistics,
+                "coverage": [{**asdict(entry), "complete": entry.complete} for entry in self.coverage],
+                "events_per_chunk": median_chunk(self.sums, simulation),
+                "computed_on": self.places,
+                "warnings": [{**asdict(w), "remedy": w.remedy} for w in self.templates("score").warnings],
+                "processes": self.processes,
+                "estimates": self.estimates,
+                "regions": self.regions,
+                "settings": self.settings.to_dict(),
+                "versions": versions(),
+            }
+        )
+        return plain
 
     def to_json(self, path: str | Path) -> Path:
         """Write verdict, fooling ratios, coverage and settings to a JSON file."""
-        from coffea_conserv.results.plain import write_json  # noqa: PLC0415 -- the report imports this module
-
-        return write_json(self, Path(path))
+        return write_json(self.to_dict(), Path(path))
 
     def _terms(self, process: str, region: str, variation: str) -> tuple[Term, ...]:
         """Factor, dataset, region and variation of everything that adds up to a process."""
-        _check_known("process", process, self.process_names)
-        _check_known("region", region, self.regions)
+        check_known("process", process, self.process_names)
+        check_known("region", region, self.regions)
         variation = self.settings.names.own(variation)
-        _check_known("variation", variation, VARIATIONS)
+        check_known("variation", variation, VARIATIONS)
         if process == DATA and variation != "nominal":
             return ()
         if process in self.processes:
@@ -349,75 +406,3 @@ class Result:
         data = [(scale, dataset, control, "nominal") for dataset in self.processes[DATA]]
         simulated = (dataset for name in self.simulation for dataset in self.processes[name])
         return (*data, *((-scale, dataset, control, variation) for dataset in simulated))
-
-
-def make_result(
-    sums: Sums,
-    settings: Settings,
-    *,
-    processes: Mapping[str, Sequence[str]] | None = None,
-    estimates: Estimate | Sequence[Estimate] = (),
-    totals: Mapping[str, Sequence[str]] | None = None,
-    asked: Mapping[str, int] | Iterable[Any] | None = None,
-    blinding: Blinding | None = None,
-) -> Result:
-    """Judge merged sums and make the result of a run.
-
-    Parameters
-    ----------
-    sums
-        Merged output of all chunks.
-    settings
-        The configuration of the run.
-    processes
-        Process → datasets. A dataset that is not named is a process of its own.
-    estimates
-        Processes estimated from data, or one.
-    totals
-        Name → simulated processes whose sum gets fooling ratios of its own.
-    asked
-        What the run was asked to read, for the coverage; see
-        :func:`coffea_conserv.results.coverage.read_asked`.
-    blinding
-        Where data are hidden.
-
-    Raises
-    ------
-    ConfigurationError
-        If processes, estimates or totals do not fit the datasets and regions, or ``asked`` is something else.
-    InputError
-        If these are no merged sums, a dataset mixes real data and simulation, or a region of a simulated
-        dataset has events but no positive sum of weights.
-    """
-    check_merged(sums)
-    grouped = group_datasets(sums, {} if processes is None else processes)
-    regions = tuple(sorted({region for _, region, _ in sums.counts}))
-    estimated = as_estimates(estimates)
-    check_blinding(blinding, grouped)
-    check_estimates(estimated, grouped, regions)
-    summed = check_totals({} if totals is None else totals, grouped)
-    wanted = read_asked(asked)
-    check_weights(sums, grouped)
-    groups: list[Group] = [("dataset", n, (n,)) for names in simulated(grouped).values() for n in names]
-    groups += [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
-    sums_of = [*groups, *(("all" if n == ALL else "total", n, names) for n, names in summed.items())]
-    verdict, statistics = judge_merged(sums, settings, groups, regions)
-    return Result(
-        sums,
-        settings,
-        grouped,
-        estimated,
-        regions,
-        verdict,
-        fooling_rows(sums, settings, sums_of, regions),
-        coverage_of(sums, wanted),
-        shift_rows(sums, settings, groups, regions),
-        statistics,
-        blinding,
-    )
-
-
-def _check_known(kind: str, name: Any, known: Any) -> None:
-    if name not in known:
-        msg = f"there is no {kind} {name!r}; there are {', '.join(map(str, known)) or 'none'}"
-        raise InputError(msg)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from coffea_conserv.errors import InputError
 from coffea_conserv.features.feature import Feature, Watched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.fingerprint import fingerprint
@@ -67,6 +69,48 @@ class Settings:
     def quantities(self) -> tuple[Feature | Watched, ...]:
         """Features, then watched quantities: the order of the correlation matrices."""
         return (*self.features, *self.watched)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return values for JSON; functions and models are in the hash only."""
+        budget = {name: getattr(self.budget, name) for name in type(self.budget).__dataclass_fields__}
+        return {
+            "features": [_described(feature) for feature in self.features],
+            "watched": [{"name": watched.name, "edges": watched.axis.edges} for watched in self.watched],
+            "budget": {**budget, "meaning": self.budget.meaning()},
+            "score_edges": self.score.edges,
+            "working_point": self.working_point,
+            "output": self.output,
+            "objective": self.objective,
+            "target": self.target,
+            "penalty": self.penalty,
+            "seed": self.seed,
+            "config": self.config,
+        }
+
+    def without_functions(self) -> Settings:
+        """Replace the functions of watched quantities, which a result does not need."""
+        watched = tuple(Watched(w.name, _Gone(w.name), w.axis) for w in self.watched)
+        return replace(self, watched=watched)
+
+
+def _described(feature: Feature) -> dict[str, Any]:
+    missing = [str(value) if math.isnan(value) else value for value in feature.missing_values]
+    made = {name: value for name, value in vars(feature).items() if name != "axis"}
+    return {**made, "missing": missing, "edges": feature.axis.edges}
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """Stands for the function of a watched quantity."""
+
+    name: str
+
+    def __call__(self, columns: dict[str, Any]) -> Any:
+        """Say that it is not there."""
+        msg = (
+            f"the function of watched quantity {self.name!r} is not in the file of a result ({len(columns)})"
+        )
+        raise InputError(msg)
 
 
 def hash_of(

@@ -1,25 +1,20 @@
-"""A result as a file, for the command line and for other days."""
+"""File of a result, for the command line and for other days."""
 
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lz4.frame
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.features.feature import Watched
 from coffea_conserv.files import replacing
 
-if TYPE_CHECKING:
-    from coffea_conserv.results.result import Result
+__all__ = ("load_value", "save_value")
 
-__all__ = ("load_result", "save_result")
-
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what is in the file changes."""
 
 _REMEDY = "write it again with result.save(path), from the output of the run"
@@ -34,40 +29,40 @@ _UNREADABLE = (
 )
 
 
-@dataclass(frozen=True)
-class _Gone:
-    """Stands for the function of a watched quantity, which a result does not need."""
-
-    name: str
-
-    def __call__(self, columns: dict[str, Any]) -> Any:
-        """Say that it is not there."""
-        msg = (
-            f"the function of watched quantity {self.name!r} is not in the file of a result ({len(columns)})"
-        )
-        raise InputError(msg)
-
-
-def save_result(result: Result, path: str | Path) -> Path:
-    """Write a result to a file, which ``coffea.util.load`` can read too.
+def save_value(value: Any, path: str | Path) -> Path:
+    """Write a value to a file, which ``coffea.util.load`` can read too.
 
     Parameters
     ----------
-    result
-        The result of a run. Functions of watched quantities are left out: nothing of it needs them.
+    value
+        The value.
     path
         The file; it is there as a whole or not at all.
     """
-    watched = tuple(Watched(w.name, _Gone(w.name), w.axis) for w in result.settings.watched)
-    kept = replace(result, settings=replace(result.settings, watched=watched))
-    content = {"format": FORMAT, "version": _version(), "result": kept}
+    content = {"format": FORMAT, "version": _version(), "result": value}
     with replacing(Path(path)) as part, lz4.frame.open(part, "wb") as file:
         pickle.dump(content, file)
     return Path(path)
 
 
-def load_result(path: str | Path) -> Result:
-    """Read a result that :meth:`coffea_conserv.Result.save` wrote.
+class _Older:
+    """Stands for a class that an older version of this package had."""
+
+
+class _Reader(pickle.Unpickler):
+    """Reads files of older versions as far as their format, whatever their modules were called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (AttributeError, ModuleNotFoundError):
+            if module.partition(".")[0] != __name__.partition(".")[0]:
+                raise
+            return _Older
+
+
+def load_value(path: str | Path) -> Any:
+    """Read what :func:`save_value` wrote.
 
     It is a pickle: read only files of people whom you trust.
 
@@ -88,7 +83,7 @@ def load_result(path: str | Path) -> Result:
         raise InputError(msg)
     try:
         with lz4.frame.open(path, "rb") as file:
-            content = pickle.load(file)  # noqa: S301 -- said above
+            content = _Reader(file).load()
     except _UNREADABLE as error:
         msg = f"{path} cannot be read ({type(error).__name__}: {error}); {_REMEDY}"
         raise InputError(msg) from None
@@ -102,8 +97,7 @@ def load_result(path: str | Path) -> Result:
             f"format {FORMAT}; {_REMEDY} with this version"
         )
         raise InputError(msg)
-    result: Result = content["result"]
-    return result
+    return content["result"]
 
 
 def _version() -> str:

@@ -1,13 +1,12 @@
-"""What a run will be, from a few events of each dataset: sizes, floors, cost and memory."""
+"""Plan of a run ahead of it, from a few events of each dataset: sizes, floors, cost and memory."""
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,106 +14,12 @@ import numpy as np
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Statistics
+from coffea_conserv.running.outlook import SENSIBLE, Cost, ExpectedGroup, Outlook
 from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.runs import Fileset, Where, chunks_of, execute
 from coffea_conserv.sums.sums import COUNTS, Sums
 
-__all__ = ("SENSIBLE", "Cost", "Group", "Outlook", "look_ahead")
-
-SENSIBLE = 1000
-"""Events of a group in a chunk: an attack on so many has four fifths and more of its strength on 6,000; see
-``docs/commands.md``."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """What is to be expected of one dataset in one region.
-
-    Parameters
-    ----------
-    dataset, region
-        Which one.
-    events
-        Of the whole run, scaled up from those that were read.
-    effective_events
-        The same of (Σw)² / Σw².
-    per_chunk
-        Events of an average chunk.
-    negative_share
-        Share of negative weight.
-    floors
-        What two samples of the size of the whole run differ by, by chance.
-    below
-        Limits of the budget that are below that.
-    chunk
-        Smallest sensible number of events that a chunk should read, so that the group has
-        :data:`SENSIBLE` events in it, or all that there are.
-    """
-
-    dataset: str
-    region: str
-    events: float
-    effective_events: float
-    per_chunk: float
-    negative_share: float
-    floors: Floors
-    below: tuple[str, ...]
-    chunk: float
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What the run takes, from what a part of it took here.
-
-    Parameters
-    ----------
-    seconds
-        One core, all chunks, the analysis included.
-    attack
-        Share of it that the attack takes.
-    memory
-        Largest memory of this process [bytes] after one chunk of each dataset, libraries included.
-    tried
-        Events that were read to find out.
-    model
-        Bytes of the models that each chunk carries.
-    """
-
-    seconds: float
-    attack: float
-    memory: int
-    tried: int
-    model: int
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a run will be.
-
-    Parameters
-    ----------
-    config
-        Hash of the configuration.
-    datasets
-        Dataset → number of events, and of chunks.
-    budget
-        The limits.
-    groups
-        Simulated datasets by region.
-    cost
-        Time and memory.
-    """
-
-    config: str
-    datasets: Mapping[str, tuple[int, int]]
-    budget: Budget
-    groups: tuple[Group, ...]
-    cost: Cost
-
-    @property
-    def chunk(self) -> float:
-        """Smallest sensible number of events that a chunk should read."""
-        return max((group.chunk for group in self.groups), default=math.nan)
+__all__ = ("look_ahead",)
 
 
 def look_ahead(
@@ -190,7 +95,7 @@ def _groups(
     sizes: tuple[Mapping[str, tuple[int, int]], Mapping[str, int]],
     judged: tuple[Budget, Mapping[str, Statistics]],
     features: int,
-) -> tuple[Group, ...]:
+) -> tuple[ExpectedGroup, ...]:
     """Scale up what was read."""
     (datasets, read), (budget, statistics) = sizes, judged
     made = []
@@ -209,6 +114,6 @@ def _groups(
         below = tuple(budget.below(floors)) if effective > 0 else ()
         chunk = min(SENSIBLE / share, total) if share > 0 else float(total)
         made.append(
-            Group(dataset, region, events, effective, events / chunks, negative, floors, below, chunk)
+            ExpectedGroup(dataset, region, events, effective, events / chunks, negative, floors, below, chunk)
         )
     return tuple(made)

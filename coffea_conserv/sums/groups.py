@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.names import ALL, DATA
 from coffea_conserv.sums.sums import COUNTS, Sums
 
 __all__ = (
-    "ALL",
-    "DATA",
     "Estimate",
     "Term",
     "as_estimates",
@@ -30,14 +29,9 @@ __all__ = (
     "simulated",
 )
 
+
 Term = tuple[float, str, str, str]
 """Factor, dataset, region and variation of something that adds up to a process."""
-
-DATA = "data"
-"""Name of the process that holds all real data."""
-
-ALL = "all simulation"
-"""Name of the sum of all simulated datasets in the fooling ratios."""
 
 
 @dataclass(frozen=True)

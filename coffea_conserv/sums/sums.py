@@ -20,7 +20,7 @@ from coffea_conserv.limits.displacement import shift_sums
 from coffea_conserv.limits.measures import pair_sums
 from coffea_conserv.names import VARIATIONS
 
-__all__ = ("BLOCKS", "COUNTS", "FOOLING", "VARIATIONS", "Sample", "Sums", "fill_sums", "score_axis")
+__all__ = ("BLOCKS", "COUNTS", "FOOLING", "Sample", "Sums", "fill_sums", "score_axis")
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.names import Names
-from coffea_conserv.sums.groups import DATA
+from coffea_conserv.names import DATA, Names
 
 __all__ = ("DATA_NAME", "LABEL", "MEANING", "RobustnessSystematic", "Template", "YieldShift")
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from hist import Hist, storage
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.names import VARIATIONS
-from coffea_conserv.sums.groups import DATA
+from coffea_conserv.names import DATA, VARIATIONS, Names
 from coffea_conserv.templates.checks import TemplateWarning, check_objective, check_template
+from coffea_conserv.templates.rootfile import write_root
 from coffea_conserv.templates.template import LABEL, RobustnessSystematic, Template, relative
 from coffea_conserv.templates.treatment import Treatment, treat
 
-if TYPE_CHECKING:
-    from coffea_conserv.results.result import Result
-
-__all__ = ("Templates", "check_templates", "make_templates")
+__all__ = ("Filled", "Templates", "check_templates", "make_templates")
 
 Floats = NDArray[np.float64]
 
@@ -149,58 +146,60 @@ class Templates:
         ConfigurationError
             If a name cannot be used in a ROOT file, or two histograms would get the same one.
         """
-        from coffea_conserv.templates.rootfile import write_root  # noqa: PLC0415 -- workers do not need it
-
         return write_root(Path(path), self.entries, self.title)
 
 
-def make_templates(result: Result, quantity: str, regions: Sequence[str] | None = None) -> Templates:
+@dataclass(frozen=True)
+class Filled:
+    """Histogram of one quantity, and what templates need beside it.
+
+    Parameters
+    ----------
+    quantity, title
+        What was filled, and its text for an axis.
+    histogram
+        Axes process, region, variation and the quantity, with ``Weight`` storage.
+    groups
+        Process and region of each template.
+    names
+        Names of the variations.
+    paired
+        Process and region → Σ w² of nominal × attacked bin, up and down, with under- and overflow of any
+        axis; empty where the quantity is not binned as they are.
+    """
+
+    quantity: str
+    title: str
+    histogram: Any
+    groups: Sequence[tuple[str, str]]
+    names: Names
+    paired: Mapping[tuple[str, str], tuple[Floats, Floats]]
+
+
+def make_templates(filled: Filled, *, objective: str, working_point: float) -> Templates:
     """Make the templates of one quantity.
 
     Parameters
     ----------
-    result
-        The result of a run.
-    quantity
-        Feature, watched quantity or ``score``.
-    regions
-        Which regions; all if not given. Control regions of an estimate can be left out here.
-
-    Raises
-    ------
-    InputError
-        If there is no such quantity or region.
+    filled
+        The histogram.
+    objective
+        What the attack moved: templates of the score may have a step.
+    working_point
+        Score above which an event counts as signal.
     """
-    unknown = sorted(set(regions or ()) - set(result.regions))
-    if unknown:
-        msg = f"there is no region {', '.join(unknown)}; there are {', '.join(result.regions)}"
-        raise InputError(msg)
-    chosen = result.regions if regions is None else tuple(regions)
-    filled, title = result.hist(quantity, regions=chosen), result.title(quantity)
-    names = result.settings.names
-    paired = quantity == "score" and result.paired_axis is result.axis("score")
     entries = []
-    for region in chosen:
-        for process in result.process_names:
-            if process in result.simulation or result.has(process, region):
-                variations = VARIATIONS[:1] if process == DATA else VARIATIONS
-                made = {
-                    part: _slice(filled, (process, region, names.labels[v]), title)
-                    for part, v in zip(("nominal", "up", "down"), variations, strict=False)
-                }
-                pair = _paired(result, process, region) if paired and process != DATA else None
-                entries.append(Template(process, region, **made, names=names, paired=pair))
-    step = check_objective(result.settings.objective) if quantity == "score" else ()
-    point = result.settings.points[0]
-    return Templates(quantity, title, tuple(entries), (*step, *check_templates(entries)), point)
-
-
-def _paired(result: Result, process: str, region: str) -> tuple[Floats, Floats]:
-    """Σ w² of nominal × attacked bin in both directions, with under- and overflow of any axis."""
-    traits = result.paired_axis.traits
-    sides = (1 - int(traits.underflow), 1 - int(traits.overflow))
-    up, down = (np.pad(result.paired_squares(process, region, v), sides) for v in VARIATIONS[1:])
-    return up, down
+    for process, region in filled.groups:
+        variations = VARIATIONS[:1] if process == DATA else VARIATIONS
+        made = {
+            part: _slice(filled.histogram, (process, region, filled.names.labels[v]), filled.title)
+            for part, v in zip(("nominal", "up", "down"), variations, strict=False)
+        }
+        paired = filled.paired.get((process, region))
+        entries.append(Template(process, region, **made, names=filled.names, paired=paired))
+    step = check_objective(objective) if filled.quantity == "score" else ()
+    warnings = (*step, *check_templates(entries))
+    return Templates(filled.quantity, filled.title, tuple(entries), warnings, working_point)
 
 
 def check_templates(entries: Sequence[Template]) -> tuple[TemplateWarning, ...]:

@@ -1,0 +1,92 @@
+"""Result of a run, made of merged sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from coffea_conserv.names import ALL
+from coffea_conserv.results.blinding import Blinding, check_blinding
+from coffea_conserv.results.coverage import coverage_of, read_asked
+from coffea_conserv.results.judging import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.results.result import Result
+from coffea_conserv.results.settings import Settings
+from coffea_conserv.sums.groups import (
+    Estimate,
+    as_estimates,
+    check_estimates,
+    check_merged,
+    check_totals,
+    check_weights,
+    group_datasets,
+    simulated,
+)
+from coffea_conserv.sums.sums import Sums
+
+__all__ = ("make_result",)
+
+
+def make_result(
+    sums: Sums,
+    settings: Settings,
+    *,
+    processes: Mapping[str, Sequence[str]] | None = None,
+    estimates: Estimate | Sequence[Estimate] = (),
+    totals: Mapping[str, Sequence[str]] | None = None,
+    asked: Mapping[str, int] | Iterable[Any] | None = None,
+    blinding: Blinding | None = None,
+) -> Result:
+    """Judge merged sums and make the result of a run.
+
+    Parameters
+    ----------
+    sums
+        Merged output of all chunks.
+    settings
+        The configuration of the run.
+    processes
+        Process → datasets. A dataset that is not named is a process of its own.
+    estimates
+        Processes estimated from data, or one.
+    totals
+        Name → simulated processes whose sum gets fooling ratios of its own.
+    asked
+        What the run was asked to read, for the coverage; see
+        :func:`coffea_conserv.results.coverage.read_asked`.
+    blinding
+        Where data are hidden.
+
+    Raises
+    ------
+    ConfigurationError
+        If processes, estimates or totals do not fit the datasets and regions, or ``asked`` is something else.
+    InputError
+        If these are no merged sums, a dataset mixes real data and simulation, or a region of a simulated
+        dataset has events but no positive sum of weights.
+    """
+    check_merged(sums)
+    grouped = group_datasets(sums, {} if processes is None else processes)
+    regions = tuple(sorted({region for _, region, _ in sums.counts}))
+    estimated = as_estimates(estimates)
+    check_blinding(blinding, grouped)
+    check_estimates(estimated, grouped, regions)
+    summed = check_totals({} if totals is None else totals, grouped)
+    wanted = read_asked(asked)
+    check_weights(sums, grouped)
+    groups: list[Group] = [("dataset", n, (n,)) for names in simulated(grouped).values() for n in names]
+    groups += [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
+    sums_of = [*groups, *(("all" if n == ALL else "total", n, names) for n, names in summed.items())]
+    verdict, statistics = judge_merged(sums, settings, groups, regions)
+    return Result(
+        sums,
+        settings,
+        grouped,
+        estimated,
+        regions,
+        verdict,
+        fooling_rows(sums, settings, sums_of, regions),
+        coverage_of(sums, wanted),
+        shift_rows(sums, settings, groups, regions),
+        statistics,
+        blinding,
+    )
