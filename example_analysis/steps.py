@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
-from coffea_conserv.limits.verdict import Limit, Verdict
+from coffea_conserv.limits.verdict import Verdict
 from coffea_conserv.report.console import print_report
 from coffea_conserv.sums.attacked_events import index_events
 from example_analysis import record
@@ -294,19 +294,14 @@ def shown(result: Result) -> Result:
     failure. Their limits are judged and reported all the same.
     """
     sources = {source for estimate in result.estimates for source in estimate.regions.values()}
-    if any(_region(limit) in sources for limit in result.verdict.broken):
+    if any(limit.group.region in sources for limit in result.verdict.broken):
         return result
     return replace(
         result,
         regions=tuple(region for region in result.regions if region not in sources),
         fooling=tuple(row for row in result.fooling if row.region not in sources),
-        verdict=Verdict(tuple(limit for limit in result.verdict.limits if _region(limit) not in sources)),
+        verdict=Verdict(tuple(limit for limit in result.verdict.limits if limit.group.region not in sources)),
     )
-
-
-def _region(limit: Limit) -> str:
-    """Region of a limit, whose group is ``<dataset>/<region>/<variation>``."""
-    return limit.group.split("/")[-2]
 
 
 def plot(out: Path, console: Console, result: Any = None) -> list[Path]:

@@ -17,7 +17,7 @@ LOOPS = 8_000
 def assert_judged(batch, task, x, limits, scores=None):
     """Raise unless the limits are those of the slow twin, and every event is as it may be."""
     assert_events(batch, task, x)
-    found = {(limit.name, limit.group, limit.measure): (limit.value, limit.limit) for limit in limits}
+    found = {(limit.name, str(limit.group), limit.measure): (limit.value, limit.limit) for limit in limits}
     assert len(found) == len(limits)
     expected = verdict(batch, task, x, scores)
     assert found.keys() == expected.keys()

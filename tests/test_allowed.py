@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from coffea_conserv import Band, Budget, Chi2, ConfigurationError, Feature, InputError, allowed
+from coffea_conserv.group import Group
 from coffea_conserv.limits.judge import judge
 from coffea_conserv.limits.measures import (
     band_deviation,
@@ -44,7 +45,7 @@ def kept(nominal, found, feature, budget):
     """Every limit on the marginal, by the judge of everything else."""
     sums = pair_sums(np.zeros((1, 1)), np.ones((1, 1), bool), np.ones(1))
     contents = Contents({feature.name: (nominal, found)}, sums, sums, 100.0, 100.0, 100.0, 100.0)
-    return [limit for limit in judge("g", contents, budget, [feature]) if limit.used > 1 + 1e-9]
+    return [limit for limit in judge(Group("g"), contents, budget, [feature]) if limit.used > 1 + 1e-9]
 
 
 @pytest.mark.parametrize("feature", [STRAIGHT, ROUND], ids=lambda f: f.name)

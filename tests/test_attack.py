@@ -123,7 +123,7 @@ def test_a_result_is_what_its_sample_says():
     assert result.fooling_ratio == pytest.approx(share)
     assert result.fooling_ratio > 0.02
     assert result.x.dtype == np.float32
-    assert {limit.group for limit in result.verdict.limits} == {"0", "1"}
+    assert {str(limit.group) for limit in result.verdict.limits} == {"0", "1"}
 
 
 @pytest.mark.parametrize("kind", ["numpy64", "torch32", "torch64"])

@@ -33,7 +33,7 @@ def on_the_donut():
 
 def limit_of(result, name, group="0"):
     """One limit of a verdict."""
-    (found,) = (limit for limit in result.verdict.limits if (limit.name, limit.group) == (name, group))
+    (found,) = (limit for limit in result.verdict.limits if (limit.name, str(limit.group)) == (name, group))
     return found
 
 

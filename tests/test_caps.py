@@ -139,8 +139,10 @@ def test_the_verdict_names_the_largest_moves():
     x, groups = sample(600), np.arange(600) % 2
     solver = SOLVERS["transport"]
     result = attack(x, Pull(), FEATURES, budget=OPEN, groups=groups, solver=solver, seed=1)
-    shifts = {(s.feature, s.group): s for s in result.shifts}
-    limits = {(m.name, m.group, m.measure): m for m in result.verdict.limits if m.name.startswith("shift")}
+    shifts = {(s.feature, str(s.group)): s for s in result.shifts}
+    limits = {
+        (m.name, str(m.group), m.measure): m for m in result.verdict.limits if m.name.startswith("shift")
+    }
     assert len(limits) == 2 * 7
     for group in (0, 1):
         of = groups == group

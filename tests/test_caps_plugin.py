@@ -15,7 +15,7 @@ from made_conserv import MISSING, call, conserv, events, features
 from made_processor import Analysis, write_files
 
 from coffea_conserv import Budget, ConfigurationError, InputError
-from coffea_conserv.plugin.conserv import conserv as plugin
+from coffea_conserv.plugin import conserv as module_under_test
 from coffea_conserv.results.seeds import seed_spread
 from coffea_conserv.solvers.transport.solver import Transport
 
@@ -34,7 +34,7 @@ def capped(**options):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Run the small analysis; the attack, the merged output, and the samples that were summed."""
-    samples, fill_sums = [], plugin.fill_sums
+    samples, fill_sums = [], module_under_test.fill_sums
 
     def recording(config, sample, *rest):
         samples.append(sample)
@@ -44,7 +44,7 @@ def run(tmp_path_factory):
     files = write_files(tmp_path_factory.mktemp("files"), CHUNK)
     runner = Runner(IterativeExecutor(status=False), schema=BaseSchema, chunksize=CHUNK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugin, "fill_sums", recording)
+        patch.setattr(module_under_test, "fill_sums", recording)
         output = runner(files, Analysis(made), treename="Events")
     return made, output["conserv"], samples
 
@@ -66,12 +66,14 @@ def test_the_merged_result_knows_the_largest_moves_of_all_events(run):
     assert len(samples) > 5
     result = made.result(sums, processes={"all": ["W", "Z"]})
     assert result.verdict.passed
-    limits = {(m.name, m.group, m.measure): m for m in result.verdict.limits if m.name.startswith("shift")}
+    limits = {
+        (m.name, str(m.group), m.measure): m for m in result.verdict.limits if m.name.startswith("shift")
+    }
     groups = {"W": ["W"], "Z": ["Z"], "all": ["W", "Z"]}
     assert len(result.shifts) == len(groups) * 3 * 2 * 3
     assert len(limits) == len(groups) * 3 * 2 * 3
     for row in result.shifts:
-        name, region, variation = row.group.split("/")
+        name, region, variation = row.group.name, row.group.region, row.group.variation
         feature = next(f for f in made.features if f.name == row.feature)
         pairs = pairs_of(samples, groups[name], region, variation, row.feature)
         moved = [slow_twins.shift(a, b) for a, b, _ in pairs]
@@ -90,10 +92,10 @@ def test_the_merged_result_knows_the_largest_moves_of_all_events(run):
         assert (row.largest > 0) == (row.feature != "k")
         assert all(slow_twins.kept(a, b, feature.max_shift, feature.max_relative_shift) for a, b, _ in pairs)
         if feature.capped:
-            limit = limits[f"shift {row.feature}", row.group, "absolute"]
+            limit = limits[f"shift {row.feature}", str(row.group), "absolute"]
             assert (limit.value, limit.limit, limit.passed) == (row.largest, feature.max_shift, True)
         if feature.max_relative_shift:
-            limit = limits[f"shift {row.feature}", row.group, "relative"]
+            limit = limits[f"shift {row.feature}", str(row.group), "relative"]
             assert (limit.value, limit.limit) == (row.largest_relative, 0.5)
     assert max(row.largest for row in result.shifts if row.feature == "x") > 0.35
 
@@ -105,7 +107,7 @@ def test_a_move_that_is_too_large_breaks_the_verdict(run):
     largest = dict(sums.largest)
     largest[key] = largest[key] + np.array([[0.5, 0.0], [0.0, 0.5], [0.0, 0.0]])
     result = made.result(replace(sums, largest=largest))
-    broken = {(limit.name, limit.group, limit.measure) for limit in result.verdict.broken}
+    broken = {(limit.name, str(limit.group), limit.measure) for limit in result.verdict.broken}
     assert broken == {("shift x", "Z/low/conservUp", "absolute"), ("shift y", "Z/low/conservUp", "relative")}
 
 

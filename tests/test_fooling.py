@@ -14,6 +14,7 @@ from made_events import CONFIG, SETTINGS, made, scored, summed
 from made_results import SAMPLES, result_of
 
 from coffea_conserv.errors import InputError
+from coffea_conserv.group import Group
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.results.fooling import fooling_of, jackknife
 from coffea_conserv.results.seeds import seed_spread
@@ -79,7 +80,9 @@ def test_no_error_without_a_ratio():
     assert math.isnan(jackknife([np.zeros((4, 2))]))
     assert math.isnan(jackknife([]))
     found = fooling_of(
-        summed(scored([0.7, 0.8], [0.9, 0.9], [0.6, 0.6])), ("W", "dataset"), ["W"], ("signal", "conservUp")
+        summed(scored([0.7, 0.8], [0.9, 0.9], [0.6, 0.6])),
+        Group("W", "dataset", "signal", "conservUp"),
+        ["W"],
     )
     assert math.isnan(found.ratio)
     assert math.isnan(found.error)
@@ -106,12 +109,12 @@ def test_the_error_is_the_spread_of_repeated_runs():
 def test_known_fooling_ratio():
     """Crossers, returners, net and mean shift of four events are those counted by hand."""
     sums = summed(scored([0.1, 0.4, 0.6, 0.9], [0.1, 0.7, 0.3, 0.9], [0.1, 0.2, 0.2, 0.9], [1, 2, 4, 8]))
-    up = fooling_of(sums, ("W", "dataset"), ["W"], ("signal", "conservUp"))
+    up = fooling_of(sums, Group("W", "dataset", "signal", "conservUp"), ["W"])
     assert (up.name, up.level, up.region, up.variation) == ("W", "dataset", "signal", "conservUp")
     assert (up.ratio, up.returned) == (pytest.approx(2 / 3), pytest.approx(4 / 12))
     assert up.net == pytest.approx((2 - 4) / 15)
     assert up.score_shift == pytest.approx((2 * 0.3 - 4 * 0.3) / 15)
-    down = fooling_of(sums, ("W", "dataset"), ["W"], ("signal", "conservDown"))
+    down = fooling_of(sums, Group("W", "dataset", "signal", "conservDown"), ["W"])
     assert (down.ratio, down.returned) == (pytest.approx(4 / 12), 0)
 
 
@@ -119,7 +122,7 @@ def test_negative_weights_count_with_their_size_in_ratios_and_with_their_sign_in
     """A ratio stays a share, between 0 and 1, whatever the signs; what moves between bins has a sign."""
     weight = [3, -2, 4, -1]
     sums = summed(scored([0.1, 0.4, 0.45, 0.9], [0.7, 0.7, 0.3, 0.2], [0.1, 0.2, 0.2, 0.9], weight))
-    up = fooling_of(sums, ("W", "dataset"), ["W"], ("signal", "conservUp"))
+    up = fooling_of(sums, Group("W", "dataset", "signal", "conservUp"), ["W"])
     assert up.ratio == pytest.approx((3 + 2) / (3 + 2 + 4))
     assert up.returned == pytest.approx(1.0)
     assert up.net == pytest.approx((3 - 2 + 1) / 4)
@@ -136,7 +139,7 @@ def test_one_large_chunk_has_an_error():
         x = rng.random(400)
         samples.append(replace(sample, values={v: {**c, "x": x} for v, c in sample.values.items()}))
     one, ten, back = (
-        fooling_of(summed(*some), ("W", "dataset"), ["W"], ("signal", "conservUp"))
+        fooling_of(summed(*some), Group("W", "dataset", "signal", "conservUp"), ["W"])
         for some in (samples[:1], samples, samples[::-1])
     )
     for found, events in ((one, 200), (ten, 2000)):
@@ -153,7 +156,7 @@ def test_datasets_are_summed_before_dividing():
         before, after = rng.random((2, 50))
         samples.append(scored(before, after, before, np.full(50, weight), chunk=chunk, dataset=dataset))
     sums = summed(*samples)
-    found = fooling_of(sums, ("P", "process"), ["A", "B"], ("signal", "conservUp"))
+    found = fooling_of(sums, Group("P", "process", "signal", "conservUp"), ["A", "B"])
     columns = [FOOLING.index(name) for name in ("start", "crossed")]
     strata = [sums.fooling[dataset, "signal", "conservUp"][0][:, columns] for dataset in "AB"]
     below, above = sum(stratum.sum(axis=0) for stratum in strata)
@@ -166,14 +169,14 @@ def test_shares_of_unattacked_and_moved_events():
     sample = made(n=90, weight=0.5)
     idle = np.arange(90) < 9
     sample = replace(sample, unattacked={"conservUp": idle, "conservDown": ~idle})
-    found = fooling_of(summed(sample), ("W", "dataset"), ["W"], ("control", "conservUp"))
+    found = fooling_of(summed(sample), Group("W", "dataset", "control", "conservUp"), ["W"])
     assert (found.unattacked_events, found.unattacked_share) == (3, pytest.approx(0.1))
     assert found.moved_share == 1
 
 
 def test_nothing_gives_nan():
     """Without events no ratio is made up."""
-    found = fooling_of(Sums(CONFIG), ("W", "dataset"), ["W"], ("signal", "conservUp"))
+    found = fooling_of(Sums(CONFIG), Group("W", "dataset", "signal", "conservUp"), ["W"])
     for name in ("ratio", "error", "returned", "net", "score_shift", "unattacked_share", "moved_share"):
         assert math.isnan(getattr(found, name)), name
     assert found.unattacked_events == 0
@@ -194,9 +197,7 @@ def test_the_spread_over_seeds_is_that_of_the_runs():
     found = seed_spread(results)
     assert len(found) == len(results[0].fooling)
     for row, *rows in zip(found, *(result.fooling for result in results), strict=True):
-        assert {(r.name, r.level, r.region, r.variation) for r in rows} == {
-            (row.name, row.level, row.region, row.variation)
-        }
+        assert {r.group for r in rows} == {row.group}
         assert row.ratio == pytest.approx(np.mean([r.ratio for r in rows]))
         assert row.ratio_spread == pytest.approx(np.std([r.ratio for r in rows], ddof=1))
         assert row.score_shift == pytest.approx(np.mean([r.score_shift for r in rows]))

@@ -193,7 +193,9 @@ def test_merged_sums_are_judged_against_further_limits():
     band = {"x": Band(np.linspace(0.1, 0.4, 10), 0.3), "y": 0.2}
     further = {"ks": 0.1, "chi2": Chi2(5.0, events=1000), "correlation_element": 0.3}
     result = result_of(settings=with_budget(band=band, **further, correlation=0.5, watch=5.0))
-    limits = {limit.name: limit for limit in result.verdict.limits if limit.group == "W/signal/conservUp"}
+    limits = {
+        limit.name: limit for limit in result.verdict.limits if str(limit.group) == "W/signal/conservUp"
+    }
     values, weight = events_of(("W1", "W2"), "signal")
     edges = FEATURES[0].axis.edges
     pair = [slow_twins.histogram(values[v]["x"], weight, edges) for v in ("nominal", "conservUp")]

@@ -18,6 +18,7 @@ from torch import nn
 
 from coffea_conserv import Budget, ConfigurationError, Feature, InputError, attack
 from coffea_conserv.features.working_point import as_points
+from coffea_conserv.group import Group
 from coffea_conserv.results.fooling import fooling_of
 from coffea_conserv.results.seeds import seed_spread
 from coffea_conserv.results.tables import fooling_table
@@ -195,7 +196,8 @@ def test_the_plugin_counts_every_point():
     for key, value in left.items():
         np.testing.assert_allclose(value, right[key] if key[0] == "largest" else 2 * right[key])
     assert (
-        fooling_of(sums[0], ("toy", "dataset"), ["toy"], ("low", "conservUp"), (1, 0.8)) in results[0].fooling
+        fooling_of(sums[0], Group("toy", "dataset", "low", "conservUp"), ["toy"], point=1, working_point=0.8)
+        in results[0].fooling
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +167,7 @@ def test_negative_bins_are_reported():
     assert found[0] == {
         "quantity": "x",
         "group": "W/signal/conservUp",
+        "where": {"name": "W", "level": "dataset", "region": "signal", "variation": "conservUp"},
         "nominal": 1,
         "attacked": 1,
         "share": pytest.approx(15 / 85),
@@ -181,7 +182,7 @@ def test_names_are_not_taken_for_markup():
     result = result_of(sample, sample, processes={}, estimates=(), asked={"V[b]": 5})
     text = printed(lambda console: print_report(result, console))
     for name in (
-        "W[/x]/n[jj]/conservUp",
+        "'W[/x]'/n[jj]/conservUp",
         "merged more than once: f[red]:0-100",
         "V[b]",
     ):
@@ -228,7 +229,8 @@ def test_json_holds_the_result(tmp_path):
     first = RESULT.verdict.limits[0]
     assert read["verdict"]["limits"][0] == {
         "name": first.name,
-        "group": first.group,
+        "group": str(first.group),
+        "where": asdict(first.group),
         "value": first.value,
         "limit": first.limit,
         "measure": first.measure,

@@ -14,6 +14,7 @@ import slow_twins
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.binning import flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
+from coffea_conserv.group import Group
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.judge import FLOOR_SHARE, judge, judge_many, marginal_limit
 from coffea_conserv.limits.measures import effective_events, jsd_floor, pair_sums
@@ -85,12 +86,15 @@ def slow_values(before, after, weight, measure):
     return values
 
 
+WHERE = Group("W", "dataset", "signal", "conservUp")
+
+
 # --- one limit ---------------------------------------------------------------------------------------------
 
 
 def limit(value, allowed, name="correlation"):
     """Make a limit of a group."""
-    return Limit(name, "W/signal/conservUp", value, allowed, "frobenius")
+    return Limit(name, WHERE, value, allowed, "frobenius")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +161,7 @@ def test_verdict_as_plain_values():
     assert plain["limits"][0] == {
         "name": "correlation",
         "group": "W/signal/conservUp",
+        "where": {"name": "W", "level": "dataset", "region": "signal", "variation": "conservUp"},
         "value": 0.25,
         "limit": 0.5,
         "measure": "frobenius",
@@ -249,12 +254,12 @@ def test_a_feature_without_band_is_an_error():
 def test_the_judge_equals_its_slow_twin(budget, measure, negative, seed):
     """Values from histograms and sums are those from loops over the events."""
     events = sample(seed, spread=0.5, negative=negative)
-    limits = judge("W/signal/conservUp", contents(*events), budget, FEATURES, WATCHED)
+    limits = judge(WHERE, contents(*events), budget, FEATURES, WATCHED)
     expected = slow_values(*events, measure)
     assert [found.name for found in limits] == list(expected)
     for found in limits:
         assert found.value == pytest.approx(expected[found.name], rel=1e-9, abs=1e-7)
-        assert found.group == "W/signal/conservUp"
+        assert found.group == WHERE
     assert (
         limits[0].measure
         == limits[1].measure
@@ -272,7 +277,7 @@ def test_the_judge_equals_its_slow_twin(budget, measure, negative, seed):
 def test_nothing_moved_is_exactly_zero(spread, negative, budget):
     """No-op: every value is exactly 0 and passes even where all limits are 0."""
     before, _, weight = sample(spread=spread, negative=negative)
-    limits = judge("all", contents(before, before, weight), budget, FEATURES, WATCHED)
+    limits = judge(Group("all"), contents(before, before, weight), budget, FEATURES, WATCHED)
     assert [found.value for found in limits] == [0.0] * 5
     assert Verdict(limits).passed
 
@@ -280,7 +285,7 @@ def test_nothing_moved_is_exactly_zero(spread, negative, budget):
 def test_frozen_means_that_every_limit_is_zero():
     """With move=0 other limits are of no use."""
     budget = Budget(band=0.9, correlation=9.0, watch=9.0, move=0)
-    limits = judge("all", contents(*sample()), budget, FEATURES, WATCHED)
+    limits = judge(Group("all"), contents(*sample()), budget, FEATURES, WATCHED)
     assert [found.limit for found in limits] == [0.0] * 5
     assert not Verdict(limits).passed
 
@@ -289,7 +294,7 @@ def test_a_permutation_keeps_marginals_and_not_correlations():
     """Exchanged values are invisible to every marginal of equal weights, and seen by the correlation."""
     before, _, weight = sample()
     after = {**before, "x": before["x"][::-1].copy()}
-    limits = judge("all", contents(before, after, weight), Budget(jsd=0), FEATURES)
+    limits = judge(Group("all"), contents(before, after, weight), Budget(jsd=0), FEATURES)
     assert [found.value for found in limits[:3]] == [0.0] * 3
     assert [found.name for found in Verdict(limits).broken] == ["correlation"]
 
@@ -300,7 +305,7 @@ def test_watched_quantities_do_not_count_in_the_correlation():
     after = {**before, "sum": -before["sum"]}
     limits = {
         found.name: found.value
-        for found in judge("all", contents(before, after, weight), Budget(jsd=0), FEATURES, WATCHED)
+        for found in judge(Group("all"), contents(before, after, weight), Budget(jsd=0), FEATURES, WATCHED)
     }
     assert limits["watched sum"] > 0
     assert limits["correlation"] == 0.0
@@ -311,8 +316,8 @@ def test_the_order_of_events_does_not_matter():
     before, after, weight = sample(spread=0.5)
     order = np.random.default_rng(0).permutation(len(weight))
     shuffled = [{name: column[order] for name, column in columns.items()} for columns in (before, after)]
-    one = judge("all", contents(before, after, weight), Budget(rms=0.1), FEATURES, WATCHED)
-    other = judge("all", contents(*shuffled, weight[order]), Budget(rms=0.1), FEATURES, WATCHED)
+    one = judge(Group("all"), contents(before, after, weight), Budget(rms=0.1), FEATURES, WATCHED)
+    other = judge(Group("all"), contents(*shuffled, weight[order]), Budget(rms=0.1), FEATURES, WATCHED)
     for a, b in zip(one, other, strict=True):
         assert a.value == pytest.approx(b.value, rel=1e-9)
 
@@ -320,15 +325,16 @@ def test_the_order_of_events_does_not_matter():
 def test_many_groups_are_judged_as_each_of_them_is():
     """Equal and unequal weights side by side: one floor of the sample does not become that of another."""
     groups = {
-        "even": contents(*sample()),
-        "spread": contents(*sample(spread=0.5)),
-        "signed": contents(*sample(negative=0.2)),
+        Group("even"): contents(*sample()),
+        Group("spread"): contents(*sample(spread=0.5)),
+        Group("signed"): contents(*sample(negative=0.2)),
     }
     for budget in (Budget(jsd=0), Budget(rms=0.1, ks=0.02, correlation_element=0.0), Budget(move=0)):
         alone = [judge(name, own, budget, FEATURES, WATCHED) for name, own in groups.items()]
         assert judge_many(groups, budget, FEATURES, WATCHED) == tuple(row for rows in alone for row in rows)
     assert judge_many({}, Budget(jsd=0), FEATURES) == ()
     allowed = {
-        row.name: row.limit for row in judge("even", groups["even"], Budget(jsd=0, correlation=0), FEATURES)
+        row.name: row.limit
+        for row in judge(Group("even"), groups[Group("even")], Budget(jsd=0, correlation=0), FEATURES)
     }
     assert allowed["correlation"] == 1e-6

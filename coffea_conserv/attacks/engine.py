@@ -146,7 +146,7 @@ def within_limits(
         return moved
     x = moved.x.copy()
     limits = judge_groups(batch, task, x, signed_scores(batch, x, models, device))
-    broken = sorted({int(limit.group) for limit in limits if not limit.passed})
+    broken = sorted({int(limit.group.name) for limit in limits if not limit.passed})
     failed = np.isin(batch.group, broken)
     if broken:
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(broken))

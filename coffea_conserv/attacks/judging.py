@@ -16,7 +16,8 @@ from coffea_conserv.attacks.negative_weights import lacking, score_bins
 from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.binning import flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
-from coffea_conserv.limits.displacement import Shift, grouped_sums, make_shifts
+from coffea_conserv.group import Group
+from coffea_conserv.limits.displacement import Moves, Pair, Shift, grouped_sums, make_shifts
 from coffea_conserv.limits.judge import judge_many
 from coffea_conserv.limits.measures import pair_sums
 from coffea_conserv.limits.statistics import Statistics, statistics_of
@@ -40,7 +41,7 @@ class _Grouped:
     Parameters
     ----------
     names
-        Of the groups.
+        The groups.
     rows
         Places of the events in the batch, shape (events,).
     group
@@ -51,7 +52,7 @@ class _Grouped:
         Shape (events,).
     """
 
-    names: tuple[str, ...]
+    names: tuple[Group, ...]
     rows: Integers
     group: Integers
     first: Integers
@@ -65,7 +66,8 @@ class _Grouped:
         names, first, group = np.unique(batch.group[rows], return_index=True, return_inverse=True)
         ends = np.append(first, len(rows)).astype(np.int64)
         weight = batch.weight[rows]
-        return cls(tuple(map(str, names.tolist())), rows, group.reshape(-1).astype(np.int64), ends, weight)
+        numbers = tuple(Group(str(name)) for name in names.tolist())
+        return cls(numbers, rows, group.reshape(-1).astype(np.int64), ends, weight)
 
     def sums(self, value: Floats) -> Floats:
         """Sums of each group of something that each event has, shape (groups,)."""
@@ -119,7 +121,7 @@ def judge_groups(
     return tuple(found)
 
 
-def _below(grouped: _Grouped, task: Task, scores: tuple[Scores, Scores]) -> dict[str, float]:
+def _below(grouped: _Grouped, task: Task, scores: tuple[Scores, Scores]) -> dict[Group, float]:
     """What bins of the score lack, in groups with negative weights and a positive sum of them."""
     bins = len(task.score_edges) - 1
     index = [score_bins(score[grouped.rows], task.score_edges) for score in scores]
@@ -142,17 +144,17 @@ def measure_statistics(batch: Batch, task: Task) -> tuple[Statistics, ...]:
 def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:
     """Say how far the values of every feature moved in every group."""
     grouped = _Grouped.of(batch)
-    pairs = ((batch.x[grouped.rows, j], x[grouped.rows, j]) for j in range(len(task.features)))
-    groups = (grouped.group, len(grouped.names))
-    sums, largest = grouped_sums(task.features, pairs, grouped.weight, groups)
+    pairs = (Pair(batch.x[grouped.rows, j], x[grouped.rows, j]) for j in range(len(task.features)))
+    count = len(grouped.names)
+    sums, largest = grouped_sums(task.features, pairs, grouped.weight, grouped.group, count)
     total = grouped.sums(np.abs(grouped.weight)).tolist()
     made: list[Shift] = []
     for g, name in enumerate(grouped.names):
-        made.extend(make_shifts(name, task.features, (sums[g], largest[g]), total[g]))
+        made.extend(make_shifts(name, task.features, Moves(sums[g], largest[g]), total[g]))
     return tuple(made)
 
 
-def _contents(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[str, Contents]:
+def _contents(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[Group, Contents]:
     """What the judge needs of each group; one stack of columns is nominal and attacked."""
     histograms = {}
     for j, q in enumerate(quantities):
@@ -183,9 +185,9 @@ def _histogram(quantity: Feature | Watched, grouped: _Grouped, column: Column) -
 def _largest(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[str, Floats]:
     """Largest |Δ| of features with a cap, in their unit and as a share of the value, shape (groups, 2)."""
     capped = [(j, q) for j, q in enumerate(quantities) if isinstance(q, Feature) and q.capped]
-    pairs = ((stacks[0][j][grouped.rows], stacks[-1][j][grouped.rows]) for j, _ in capped)
-    groups = (grouped.group, len(grouped.names))
-    _, largest = grouped_sums([q for _, q in capped], pairs, grouped.weight, groups)
+    pairs = (Pair(stacks[0][j][grouped.rows], stacks[-1][j][grouped.rows]) for j, _ in capped)
+    count = len(grouped.names)
+    _, largest = grouped_sums([q for _, q in capped], pairs, grouped.weight, grouped.group, count)
     return {q.name: largest[:, place] for place, (_, q) in enumerate(capped)}
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.features.feature import Feature, present
+from coffea_conserv.group import Group
 
 __all__ = (
     "LARGEST",
     "PULLS",
+    "Moves",
+    "Pair",
     "Shift",
     "allowed",
     "distance",
@@ -44,7 +47,7 @@ class Shift:
     Parameters
     ----------
     feature, group
-        Which, and where: ``dataset/region/variation``, or the number of the group.
+        Which, and where.
     moved_share
         Share of Σ|w| of the events of the group with another value.
     largest, largest_relative
@@ -56,11 +59,33 @@ class Shift:
     """
 
     feature: str
-    group: str
+    group: Group
     moved_share: float
     largest: float
     largest_relative: float
     pull2: float
+
+
+class Moves(NamedTuple):
+    """How far the values of features moved, of one group or of several.
+
+    Parameters
+    ----------
+    sums
+        Sums of :data:`PULLS`, which add up, shape (…, features, 2).
+    largest
+        The :data:`LARGEST`, of which the larger one counts when samples are merged, same shape.
+    """
+
+    sums: Floats
+    largest: Floats
+
+
+class Pair(NamedTuple):
+    """Values of one feature before and after, shape (events,) each."""
+
+    before: Values
+    after: Values
 
 
 def distance(feature: Feature, before: Values, after: Values) -> Floats:
@@ -119,9 +144,7 @@ def _ratio(delta: Floats, unit: Floats) -> Floats:
         return np.divide(delta, unit, out=np.zeros_like(delta), where=delta > 0)
 
 
-def shift_sums(
-    features: Sequence[Feature], columns: Sequence[tuple[Values, Values]], weight: Floats
-) -> tuple[Floats, Floats]:
+def shift_sums(features: Sequence[Feature], columns: Sequence[Pair], weight: Floats) -> Moves:
     """Sum up how far the values of some events moved.
 
     Parameters
@@ -135,30 +158,29 @@ def shift_sums(
 
     Returns
     -------
-    tuple
-        Sums of :data:`PULLS`, which add up, and the :data:`LARGEST`, of which the larger one counts when
-        samples are merged; shape (features, 2) each.
+    Moves
+        Of shape (features, 2).
     """
-    sums, largest = grouped_sums(features, columns, weight, (np.zeros(len(weight), dtype=np.int64), 1))
-    return sums[0], largest[0]
+    sums, largest = grouped_sums(features, columns, weight, np.zeros(len(weight), dtype=np.int64), 1)
+    return Moves(sums[0], largest[0])
 
 
 def grouped_sums(
     features: Sequence[Feature],
-    columns: Iterable[tuple[Values, Values]],
+    columns: Iterable[Pair],
     weight: Floats,
-    groups: tuple[NDArray[np.int64], int],
-) -> tuple[Floats, Floats]:
-    """:func:`shift_sums` of many groups at once, shape (groups, features, 2) each.
+    group: NDArray[np.int64],
+    count: int,
+) -> Moves:
+    """:func:`shift_sums` of many groups at once, of shape (groups, features, 2).
 
     Parameters
     ----------
     features, columns, weight
         As for :func:`shift_sums`.
-    groups
+    group, count
         Group of each event, from 0, shape (events,), and how many there are.
     """
-    group, count = groups
     sums, largest = (np.zeros((count, len(features), len(names))) for names in (PULLS, LARGEST))
     size = np.abs(weight)
     for j, (feature, (before, after)) in enumerate(zip(features, columns, strict=True)):
@@ -170,15 +192,13 @@ def grouped_sums(
         relative = _ratio(delta, np.abs(before.astype(np.float64)))
         for place, value in enumerate((delta, relative)):
             np.maximum.at(largest[:, j, place], group, value)
-    return sums, largest
+    return Moves(sums, largest)
 
 
-def make_shifts(
-    group: str, features: Sequence[Feature], sums: tuple[Floats, Floats], total: float
-) -> tuple[Shift, ...]:
-    """Rows of one group, from the answer of :func:`shift_sums` and the sum of |weight| of its events."""
+def make_shifts(group: Group, features: Sequence[Feature], moves: Moves, total: float) -> tuple[Shift, ...]:
+    """Rows of one group, from its moves and the sum of |weight| of its events."""
     made = []
-    for feature, (moved, pulls), (largest, relative) in zip(features, *sums, strict=True):
+    for feature, (moved, pulls), (largest, relative) in zip(features, moves.sums, moves.largest, strict=True):
         share = float(moved / total) if total > 0 else math.nan
         mean = float(pulls / total) if total > 0 and feature.resolved else math.nan
         made.append(Shift(feature.name, group, share, float(largest), float(relative), mean))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.features.feature import Feature, Watched
+from coffea_conserv.group import Group
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.measures import (
     band_deviations,
@@ -154,7 +155,7 @@ def _marginal(groups: _Groups, budget: Budget, feature: Feature) -> list[_Row]:
 
 
 def judge(
-    group: str,
+    group: Group,
     contents: Contents,
     budget: Budget,
     features: Sequence[Feature],
@@ -165,7 +166,7 @@ def judge(
     Parameters
     ----------
     group
-        Name of the group, for the limits.
+        The group, for the limits.
     contents
         Histograms and sums of the group, nominal and attacked.
     budget
@@ -182,7 +183,7 @@ def judge(
 
 
 def judge_many(
-    groups: Mapping[str, Contents],
+    groups: Mapping[Group, Contents],
     budget: Budget,
     features: Sequence[Feature],
     watched: Sequence[Watched] = (),
@@ -192,7 +193,7 @@ def judge_many(
     Parameters
     ----------
     groups
-        Name → histograms and sums, all of the same quantities.
+        Histograms and sums of each group, all of the same quantities.
     budget, features, watched
         As for :func:`judge`.
 
@@ -244,7 +245,7 @@ def _caps(groups: _Groups, features: Sequence[Feature]) -> list[_Row]:
     return made
 
 
-def negative_bins(group: str, contents: Contents) -> tuple[NegativeBins, ...]:
+def negative_bins(group: Group, contents: Contents) -> tuple[NegativeBins, ...]:
     """Quantities of a group with bins of negative content, nominal or attacked."""
     made = []
     for quantity, pair in contents.histograms.items():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.features.feature import Feature
+from coffea_conserv.group import Group
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.measures import correlation, effective_events, varying
 from coffea_conserv.limits.noise import Floors
@@ -48,7 +49,7 @@ class Statistics:
     Parameters
     ----------
     group
-        Where: ``dataset/region`` or ``process/region``, or the number of the group.
+        Where, without a variation.
     events
         Number of events.
     effective_events
@@ -65,7 +66,7 @@ class Statistics:
         Features without a correlation of their own.
     """
 
-    group: str
+    group: Group
     events: float
     effective_events: float
     negative_share: float
@@ -80,14 +81,14 @@ class Statistics:
 
 
 def statistics_of(
-    groups: Mapping[str, Contents], budget: Budget, features: Sequence[Feature]
+    groups: Mapping[Group, Contents], budget: Budget, features: Sequence[Feature]
 ) -> tuple[Statistics, ...]:
     """Say what the nominal sample of each group can tell.
 
     Parameters
     ----------
     groups
-        Name → histograms and sums, of which the nominal ones count.
+        Histograms and sums of each group, of which the nominal ones count.
     budget, features
         What is limited.
     """
@@ -118,7 +119,7 @@ def _odd(sums: Floats) -> NDArray[np.bool_]:
 
 
 def _statistics(
-    group: str, contents: Contents, shape: tuple[int, int], budget: Budget, lost: tuple[Degenerate, ...]
+    group: Group, contents: Contents, shape: tuple[int, int], budget: Budget, lost: tuple[Degenerate, ...]
 ) -> Statistics:
     events = effective_events(contents.sum_w, contents.sum_w2) if contents.sum_w > 0 else 0.0
     floors = Floors(events, *shape)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from coffea_conserv.group import Group, row_of
 
 if TYPE_CHECKING:
     pass
@@ -32,7 +34,7 @@ class Limit:
         What is limited: ``marginal pt_1``, ``ks pt_1``, ``chi2 pt_1``, ``watched mt_1``, ``correlation``,
         ``correlation element`` or ``shift pt_1``.
     group
-        Where: ``dataset/region/variation``.
+        Where.
     value, limit
         What was found and what is allowed.
     measure
@@ -42,7 +44,7 @@ class Limit:
     """
 
     name: str
-    group: str
+    group: Group
     value: float
     limit: float
     measure: str
@@ -75,7 +77,7 @@ class NegativeBins:
     Parameters
     ----------
     quantity, group
-        Which quantity and where: ``dataset/region/variation``.
+        Which quantity and where.
     nominal, attacked
         Number of such bins.
     share
@@ -83,7 +85,7 @@ class NegativeBins:
     """
 
     quantity: str
-    group: str
+    group: Group
     nominal: int
     attacked: int
     share: float
@@ -102,7 +104,8 @@ class Verdict:
 
     Examples
     --------
-    >>> verdict = Verdict((Limit("correlation", "W/signal/conservUp", 0.004, 0.006, "frobenius"),))
+    >>> group = Group("W", "dataset", "signal", "conservUp")
+    >>> verdict = Verdict((Limit("correlation", group, 0.004, 0.006, "frobenius"),))
     >>> verdict.passed, round(verdict.tightest.slack, 6)
     (True, 0.002)
     """
@@ -127,14 +130,14 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        limits = [{**asdict(limit), "slack": limit.slack, "passed": limit.passed} for limit in self.limits]
-        negative = [asdict(found) for found in self.negative]
+        limits = [{**row_of(limit), "slack": limit.slack, "passed": limit.passed} for limit in self.limits]
+        negative = [row_of(found) for found in self.negative]
         return {"passed": self.passed, "limits": limits, "negative_bins": negative}
 
 
 def worst_limits(verdict: Verdict) -> tuple[Limit, ...]:
     """Limit with the largest share used in each group, in the order of the verdict."""
-    worst: dict[str, Limit] = {}
+    worst: dict[Group, Limit] = {}
     for limit in verdict.limits:
         if limit.group not in worst or limit.used > worst[limit.group].used:
             worst[limit.group] = limit

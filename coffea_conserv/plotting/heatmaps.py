@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 
+from coffea_conserv.group import Group
 from coffea_conserv.limits.verdict import share_text, worst_limits
 from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
 from coffea_conserv.templates.template import LABEL
@@ -44,16 +45,16 @@ class Cells:
     columns
         Regions.
     cells
-        (row, region, variation) → how dark a cell is, 0 … 1 and above 1 for an alarm, and its text.
+        How dark the cell of each group is, 0 … 1 and above 1 for an alarm, and its text.
     """
 
     columns: tuple[str, ...]
-    cells: Mapping[tuple[str, str, str], tuple[float, str]]
+    cells: Mapping[Group, tuple[float, str]]
 
     @property
     def rows(self) -> list[str]:
         """Names of the rows in their order."""
-        return list(dict.fromkeys(row for row, _, _ in self.cells))
+        return list(dict.fromkeys(group.name for group in self.cells))
 
     @property
     def margin(self) -> float:
@@ -87,12 +88,12 @@ class Cells:
 
     def _fill(self, axes: Axes, variation: str) -> None:
         grid = np.full((max(len(self.rows), 1), max(len(self.columns), 1)), np.nan)
-        for row, name in enumerate(self.rows):
-            for column, region in enumerate(self.columns):
-                if (name, region, variation) in self.cells:
-                    grid[row, column], text = self.cells[name, region, variation]
-                    colour = "white" if grid[row, column] > 0.6 else "black"
-                    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+        for group, (dark, text) in self.cells.items():
+            if group.variation == variation and group.region in self.columns:
+                row, column = self.rows.index(group.name), self.columns.index(group.region)
+                grid[row, column] = dark
+                colour = "white" if dark > 0.6 else "black"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
         shown = colormaps["Blues"](np.nan_to_num(0.85 * np.clip(grid, 0, 1)))
         shown[np.isnan(grid)] = (0.94, 0.94, 0.94, 1.0)
         shown[grid > 1] = (0.74, 0.12, 0.0, 1.0)
@@ -111,17 +112,8 @@ def limit_cells(result: Result) -> Cells:
         used = share_text(share) if math.isfinite(share) else f"{limit.value:.2g} > 0"
         name = limit.name.removeprefix("marginal ").removeprefix("watched ")
         text = f"{used}\n{name}" if share > 0 else used
-        cells[_split(result, limit.group)] = (min(share, 1.0) if limit.passed else 2.0, text)
+        cells[limit.group] = (min(share, 1.0) if limit.passed else 2.0, text)
     return Cells(result.regions, cells)
-
-
-def _split(result: Result, group: str) -> tuple[str, str, str]:
-    """Take the name of a group apart: the name of a dataset or region may hold a slash as well."""
-    rest, _, variation = group.rpartition("/")
-    fitting = {rest[: -len(region) - 1]: region for region in result.regions if rest.endswith(f"/{region}")}
-    known = {row.name for row in result.fooling}
-    name = next(name for name in fitting if name in known)
-    return name, fitting[name], variation
 
 
 def fooling_cells(result: Result) -> Cells:
@@ -133,7 +125,7 @@ def fooling_cells(result: Result) -> Cells:
         if math.isfinite(row.ratio):
             error = f"\n± {row.error:.1%}" if math.isfinite(row.error) else ""
             share = min(max(row.ratio / largest, 0.0), 1.0)
-            cells[row.name, row.region, row.variation] = (share, f"{row.ratio:.1%}{error}")
+            cells[row.group] = (share, f"{row.ratio:.1%}{error}")
     return Cells(result.regions, cells)
 
 

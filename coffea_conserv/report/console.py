@@ -79,7 +79,7 @@ def statistics_table(result: Result) -> Table:
     for row in result.statistics:
         sizes = (f"{row.events:,.0f}", f"{row.effective_events:,.0f}", f"{row.negative_share:.1%}")
         floors = (share_text(row.rms), f"{row.jsd:.3f}", f"{row.ks:.3f}", f"{row.correlation:.3f}")
-        table.add_row(escape(row.group), *sizes, *floors, ", ".join(row.below))
+        table.add_row(escape(str(row.group)), *sizes, *floors, ", ".join(row.below))
     return table
 
 
@@ -141,7 +141,7 @@ def _degenerate_lines(result: Result) -> list[str]:
     lines: dict[str, list[str]] = {}
     for row in result.statistics:
         for found in row.degenerate:
-            lines.setdefault(f"{found.kind}: {', '.join(found.features)}", []).append(row.group)
+            lines.setdefault(f"{found.kind}: {', '.join(found.features)}", []).append(str(row.group))
     return [f"{text} in {', '.join(groups)}" for text, groups in lines.items()]
 
 

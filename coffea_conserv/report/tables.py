@@ -106,7 +106,7 @@ def limits_table(result: Result) -> PageTable:
     """The tightest limit of every group."""
     rows = [
         (
-            limit.group,
+            str(limit.group),
             limit.name,
             limit.measure,
             _number(limit.value),
@@ -317,7 +317,7 @@ def statistics_table(result: Result) -> PageTable:
     """What the samples can tell."""
     rows = [
         (
-            row.group,
+            str(row.group),
             _number(row.events, ",.0f"),
             _number(row.effective_events, ",.0f"),
             _percent(row.negative_share),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.group import Group
 from coffea_conserv.sums.groups import counts_of
 from coffea_conserv.sums.sums import BLOCKS, FOOLING, Sums
 
@@ -27,13 +28,8 @@ class Fooling:
 
     Parameters
     ----------
-    name
-        Dataset, process, total of the user, or ``"all simulation"``.
-    level
-        ``"dataset"``, ``"process"`` for the sum of several datasets, ``"total"`` for that of some processes,
-        ``"all"`` for that of all simulated datasets.
-    region, variation
-        Where, and in which direction.
+    group
+        Dataset, process, total of the user or all simulation; where, and in which direction.
     ratio
         Σ|w| of the events that crossed the working point over Σ|w| on the side that was attacked. For a
         background in ``conservUp`` these are its correctly classified events, for signal in ``conservDown``.
@@ -56,10 +52,7 @@ class Fooling:
         Score that is crossed.
     """
 
-    name: str
-    level: str
-    region: str
-    variation: str
+    group: Group
     ratio: float
     error: float
     returned: float
@@ -69,6 +62,31 @@ class Fooling:
     unattacked_share: float
     moved_share: float
     working_point: float = 0.5
+
+    @property
+    def name(self) -> str:
+        """Dataset, process or total."""
+        return self.group.name
+
+    @property
+    def level(self) -> str:
+        """Level of the group: ``dataset``, ``process``, ``total`` or ``all``."""
+        return self.group.level
+
+    @property
+    def region(self) -> str:
+        """Region of the group."""
+        return self.group.region
+
+    @property
+    def variation(self) -> str:
+        """Direction of the attack."""
+        return self.group.variation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return values for JSON, with the fields of the group among them."""
+        rest = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "group"}
+        return {**asdict(self.group), **rest}
 
 
 def jackknife(strata: Sequence[Floats]) -> float:
@@ -117,36 +135,30 @@ def jackknife(strata: Sequence[Floats]) -> float:
 
 
 def fooling_of(
-    sums: Sums,
-    which: tuple[str, str],
-    datasets: Sequence[str],
-    where: tuple[str, str],
-    point: tuple[int, float] = (0, 0.5),
+    sums: Sums, group: Group, datasets: Sequence[str], *, point: int = 0, working_point: float = 0.5
 ) -> Fooling:
-    """Fooling ratio of some datasets in one region and direction, at one working point.
+    """Fooling ratio of some datasets together, in one region and direction, at one working point.
 
     Parameters
     ----------
     sums
         Merged output.
-    which
-        Name and level of the group.
-    datasets, where
-        What to sum; region and direction.
-    point
+    group
+        What the sum is called, where, and in which direction.
+    datasets
+        What to sum.
+    point, working_point
         Index and score of the working point.
     """
-    (region, variation), (index, score) = where, point
-    nothing = np.zeros((index + 1, BLOCKS, len(FOOLING)))
-    strata = [sums.fooling.get((dataset, region, variation), nothing)[index] for dataset in datasets]
+    region, variation = group.region, group.variation
+    nothing = np.zeros((point + 1, BLOCKS, len(FOOLING)))
+    strata = [sums.fooling.get((dataset, region, variation), nothing)[point] for dataset in datasets]
     summed = np.sum([stratum.sum(axis=0) for stratum in strata], axis=0)
     total = dict(zip(FOOLING, summed.tolist(), strict=True))
     counts = counts_of(sums, datasets, region, variation)
     start, crossed = FOOLING.index("start"), FOOLING.index("crossed")
     return Fooling(
-        *which,
-        region,
-        variation,
+        group,
         ratio=_ratio(total["crossed"], total["start"]),
         error=jackknife([stratum[:, [start, crossed]] for stratum in strata]),
         returned=_ratio(total["returned"], total["other"]),
@@ -155,7 +167,7 @@ def fooling_of(
         unattacked_events=int(counts["unattacked_events"]),
         unattacked_share=_ratio(counts["unattacked_abs_w"], counts["sum_abs_w"]),
         moved_share=_ratio(counts["moved_events"], counts["events"]),
-        working_point=score,
+        working_point=working_point,
     )
 
 

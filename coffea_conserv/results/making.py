@@ -8,7 +8,7 @@ from typing import Any
 from coffea_conserv.names import ALL
 from coffea_conserv.results.blinding import Blinding, check_blinding
 from coffea_conserv.results.coverage import coverage_of, read_asked
-from coffea_conserv.results.judging import Group, fooling_rows, judge_merged, shift_rows
+from coffea_conserv.results.judging import Merged, fooling_rows, judge_merged, shift_rows
 from coffea_conserv.results.result import Result
 from coffea_conserv.results.settings import Settings
 from coffea_conserv.sums.groups import (
@@ -73,10 +73,10 @@ def make_result(
     summed = check_totals({} if totals is None else totals, grouped)
     wanted = read_asked(asked)
     check_weights(sums, grouped)
-    groups: list[Group] = [("dataset", n, (n,)) for names in simulated(grouped).values() for n in names]
-    groups += [("process", name, names) for name, names in simulated(grouped).items() if len(names) > 1]
-    sums_of = [*groups, *(("all" if n == ALL else "total", n, names) for n, names in summed.items())]
-    verdict, statistics = judge_merged(sums, settings, groups, regions)
+    merged = [Merged(n, "dataset", (n,)) for names in simulated(grouped).values() for n in names]
+    merged += [Merged(n, "process", names) for n, names in simulated(grouped).items() if len(names) > 1]
+    totals_too = [*merged, *(Merged(n, "all" if n == ALL else "total", names) for n, names in summed.items())]
+    verdict, statistics = judge_merged(sums, settings, merged, regions)
     return Result(
         sums,
         settings,
@@ -84,9 +84,9 @@ def make_result(
         estimated,
         regions,
         verdict,
-        fooling_rows(sums, settings, sums_of, regions),
+        fooling_rows(sums, settings, totals_too, regions),
         coverage_of(sums, wanted),
-        shift_rows(sums, settings, groups, regions),
+        shift_rows(sums, settings, merged, regions),
         statistics,
         blinding,
     )

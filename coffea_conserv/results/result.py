@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.checks import check_known
 from coffea_conserv.errors import InputError
+from coffea_conserv.group import Group, row_of
 from coffea_conserv.limits.displacement import Shift
 from coffea_conserv.limits.measures import correlation
 from coffea_conserv.limits.statistics import Statistics
@@ -163,7 +164,7 @@ class Result:
         for i, group in enumerate(groups):
             for j, region in enumerate(chosen):
                 for k, variation in enumerate(VARIATIONS):
-                    terms: Sequence[Term] = [(1.0, group, region, variation)]
+                    terms: Sequence[Term] = [Term(1.0, group, region, variation)]
                     if process_axis:
                         terms = self._terms(group, region, variation)
                     view["value"][i, j, k], view["variance"][i, j, k] = filled(terms)
@@ -218,13 +219,14 @@ class Result:
         point = points[0] if working_point is None else working_point
         check_known("working point", point, points)
         rows = (row for row in self.fooling if row.working_point == point)
-        known = {(row.name, row.region, row.variation): row for row in rows}
         variation = self.settings.names.own(variation)
-        if (name, region, variation) not in known:
-            places = ", ".join(dict.fromkeys("/".join(key) for key in known)) or "none"
-            msg = f"there is no fooling ratio of {name}/{region}/{variation}; there are {places}"
-            raise InputError(msg)
-        return known[name, region, variation]
+        known = {row.group: row for row in rows}
+        for group, row in known.items():
+            if (group.name, group.region, group.variation) == (name, region, variation):
+                return row
+        asked, there = Group(name, "total", region, variation), ", ".join(map(str, known)) or "none"
+        msg = f"there is no fooling ratio of {asked}; there are {there}"
+        raise InputError(msg)
 
     def correlation(self, process: str | None, region: str, variation: str) -> Floats:
         """Weighted Pearson matrix of features, then watched quantities, shape (quantities, quantities).
@@ -369,9 +371,9 @@ class Result:
             {
                 "meaning": MEANING,
                 "verdict": self.verdict.to_dict(),
-                "fooling": self.fooling,
-                "shifts": self.shifts,
-                "statistics": self.statistics,
+                "fooling": [row.to_dict() for row in self.fooling],
+                "shifts": [row_of(row) for row in self.shifts],
+                "statistics": [row_of(row) for row in self.statistics],
                 "coverage": [{**asdict(entry), "complete": entry.complete} for entry in self.coverage],
                 "events_per_chunk": median_chunk(self.sums, simulation),
                 "computed_on": self.places,
@@ -398,11 +400,11 @@ class Result:
         if process == DATA and variation != "nominal":
             return ()
         if process in self.processes:
-            return tuple((1.0, dataset, region, variation) for dataset in self.processes[process])
+            return tuple(Term(1.0, dataset, region, variation) for dataset in self.processes[process])
         estimate = next(estimate for estimate in self.estimates if estimate.name == process)
         if region not in estimate.regions:
             return ()
         control, scale = estimate.regions[region], estimate.scale
-        data = [(scale, dataset, control, "nominal") for dataset in self.processes[DATA]]
+        data = [Term(scale, dataset, control, "nominal") for dataset in self.processes[DATA]]
         simulated = (dataset for name in self.simulation for dataset in self.processes[name])
-        return (*data, *((-scale, dataset, control, variation) for dataset in simulated))
+        return (*data, *(Term(-scale, dataset, control, variation) for dataset in simulated))

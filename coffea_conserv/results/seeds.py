@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.fingerprint import fingerprint
-
-if TYPE_CHECKING:
-    from coffea_conserv.results.result import Result
-    from coffea_conserv.results.settings import Settings
+from coffea_conserv.group import Group
+from coffea_conserv.results.result import Result
+from coffea_conserv.results.settings import Settings
 
 __all__ = ("SeedSpread", "seed_spread")
 
@@ -24,8 +22,8 @@ class SeedSpread:
 
     Parameters
     ----------
-    name, level, region, variation, working_point
-        The group, as in :class:`Fooling`.
+    group, working_point
+        As in :class:`~coffea_conserv.results.fooling.Fooling`.
     ratio, score_shift
         Mean over the seeds.
     ratio_spread, score_shift_spread
@@ -33,10 +31,7 @@ class SeedSpread:
         value.
     """
 
-    name: str
-    level: str
-    region: str
-    variation: str
+    group: Group
     ratio: float
     ratio_spread: float
     score_shift: float
@@ -72,10 +67,7 @@ def seed_spread(results: Sequence[Result]) -> tuple[SeedSpread, ...]:
         first = rows[0]
         made.append(
             SeedSpread(
-                first.name,
-                first.level,
-                first.region,
-                first.variation,
+                first.group,
                 ratio=float(ratio.mean()),
                 ratio_spread=float(ratio.std(ddof=1)),
                 score_shift=float(shift.mean()),
@@ -92,7 +84,7 @@ def _check_seeds(results: Sequence[Result]) -> None:
         (fingerprint(r.budget), r.objective, r.points, r.penalty, r.target, r.output, *_names(r))
         for r in (result.settings for result in results)
     }
-    groups = {tuple((f.name, f.level, f.region, f.variation) for f in result.fooling) for result in results}
+    groups = {tuple(row.group for row in result.fooling) for result in results}
     msg = ""
     if len(set(seeds)) < max(len(seeds), 2):
         msg = f"the spread needs results of two or more different seeds, got {seeds}"

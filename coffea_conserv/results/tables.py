@@ -50,7 +50,7 @@ def verdict_table(verdict: Verdict, meaning: str, *, all_limits: bool = False) -
             share_text(limit.used),
             kept_text(kept=limit.passed),
         )
-        table.add_row(escape(limit.group), escape(limit.name), limit.measure, *cells)
+        table.add_row(escape(str(limit.group)), escape(limit.name), limit.measure, *cells)
     return table
 
 

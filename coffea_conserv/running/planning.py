@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from coffea_conserv.group import Group
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.noise import Floors
 from coffea_conserv.limits.statistics import Statistics
@@ -93,7 +94,7 @@ def _memory() -> int:
 def _groups(
     sums: Sums,
     sizes: tuple[Mapping[str, tuple[int, int]], Mapping[str, int]],
-    judged: tuple[Budget, Mapping[str, Statistics]],
+    judged: tuple[Budget, Mapping[Group, Statistics]],
     features: int,
 ) -> tuple[ExpectedGroup, ...]:
     """Scale up what was read."""
@@ -105,7 +106,7 @@ def _groups(
         counts = dict(zip(COUNTS, np.asarray(values).tolist(), strict=True))
         total, chunks = datasets[dataset]
         scale = total / read[dataset] if total else 0.0
-        row = statistics.get(f"{dataset}/{region}")
+        row = statistics.get(Group(dataset, "dataset", region))
         effective = (row.effective_events if row else 0.0) * scale
         floors = Floors(effective, row.bins if row else 1, features)
         events = counts["events"] * scale

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,13 @@ __all__ = (
 )
 
 
-Term = tuple[float, str, str, str]
-"""Factor, dataset, region and variation of something that adds up to a process."""
+class Term(NamedTuple):
+    """Factor, dataset, region and variation of something that adds up to a process."""
+
+    factor: float
+    dataset: str
+    region: str
+    variation: str
 
 
 @dataclass(frozen=True)

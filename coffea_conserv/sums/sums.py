@@ -16,7 +16,7 @@ from coffea_conserv.features.binning import fillable, flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
 from coffea_conserv.features.folds import fold_index
 from coffea_conserv.features.working_point import as_points
-from coffea_conserv.limits.displacement import shift_sums
+from coffea_conserv.limits.displacement import Moves, Pair, shift_sums
 from coffea_conserv.limits.measures import pair_sums
 from coffea_conserv.names import VARIATIONS
 
@@ -287,12 +287,12 @@ def _crossings(
 
 def _shifts(
     sample: Sample, quantities: tuple[Feature | Watched, ...], variation: str, mask: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
+) -> Moves:
     """How far the values of the features moved: sums, and the largest of them."""
     features = [quantity for quantity in quantities if isinstance(quantity, Feature)]
-    pair = sample.values["nominal"], sample.values[variation]
-    columns = [tuple(np.asarray(values[f.name])[mask] for values in pair) for f in features]
-    return shift_sums(features, [(before, after) for before, after in columns], sample.weight[mask])
+    before, after = sample.values["nominal"], sample.values[variation]
+    columns = [Pair(np.asarray(before[f.name])[mask], np.asarray(after[f.name])[mask]) for f in features]
+    return shift_sums(features, columns, sample.weight[mask])
 
 
 def _histograms(
