@@ -10,7 +10,7 @@ import pytest
 
 from coffea_conserv import Budget, Feature
 from coffea_conserv.evidence import gather_evidence
-from coffea_conserv.evidence.effort import Settings as Effort
+from coffea_conserv.evidence.effort import Effort
 from coffea_conserv.evidence.multivariate import classifier_test, energy_test, sliced_tests
 from coffea_conserv.evidence.pairs import pair_tests
 from coffea_conserv.evidence.two_samples import make_samples

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from coffea_conserv import run_controls
-from coffea_conserv.evidence import Settings, gather_evidence
+from coffea_conserv.evidence import Effort, gather_evidence
 from coffea_conserv.exports import FitImpact
 from coffea_conserv.report import write_page
 from coffea_conserv.results.plain import plain_values
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ("controls", "write_report")
 
-EFFORT = Settings(events=20_000, permutations=59, slices=30)
+EFFORT = Effort(events=20_000, permutations=59, slices=30)
 """Half a minute for each region instead of some."""
 
 CONTROL_EVENTS = 4000
@@ -115,7 +115,7 @@ def write_report(out: Path, console: Console, result: Result | None = None) -> P
                 advance(done[0], len(listed))
             return made
 
-        evidence = gather_evidence(result, out / "attacked", regions=regions, settings=EFFORT, mapper=mapper)
+        evidence = gather_evidence(result, out / "attacked", regions=regions, effort=EFFORT, mapper=mapper)
     content = {"config": result.settings.config, **evidence.to_dict()}
     record.write_json(out / "evidence.json", content)
     rows = controls(out, regions[0])

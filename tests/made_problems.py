@@ -10,7 +10,7 @@ import torch
 
 from coffea_conserv.attacks.batch import Batch
 from coffea_conserv.attacks.negative_weights import by_sign
-from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.setup import Chosen, make_problem
 from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, make_watched
 from coffea_conserv.limits.budget import Budget
@@ -93,7 +93,7 @@ def made_problem(batch=None, task=None, *, direction="signal", model=None, code=
     code = by_sign(batch.group, batch.weight) if code is None else code
     group = np.where(code >= 0, np.unique(code, return_inverse=True)[1].reshape(-1) - (code.min() < 0), -1)
     movable = np.ones(len(code), dtype=bool)
-    return make_problem(batch, task, (group, movable), [model or Ring()], (direction, CPU), floor)
+    return make_problem(batch, task, Chosen(group, movable), [model or Ring()], direction, CPU, floor=floor)
 
 
 def recomputed(problem, z, cells):

@@ -213,7 +213,7 @@ def test_events_that_break_a_rule_are_nominal_again(rule, caplog):
         return broken(rule, everybody)[torch.tensor(rows)]
 
     with caplog.at_level(logging.WARNING):
-        found = propose(batch, task, [Pull()], ("signal", CPU), move)
+        found = propose(batch, task, [Pull()], "signal", CPU, move)
     assert sorted(order) == list(range(60))
     np.testing.assert_array_equal(found.x[30:35], x[30:35])
     assert (found.x[:30, 6] != x[:30, 6]).all()

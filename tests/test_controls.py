@@ -80,12 +80,12 @@ def test_a_mismodelling_larger_than_the_attack_is_reported():
 
 def test_injected_events_obey_the_rules():
     """Missing values stay missing, and events outside of a range stay as they were."""
-    from coffea_conserv.attacks.api import Asked, prepare  # noqa: PLC0415
+    from coffea_conserv.attacks.api import Request, prepare  # noqa: PLC0415
     from coffea_conserv.studies.controls import _shifted  # noqa: PLC0415
 
     batch = made_batch(400)
     limited = tuple(replace(f, high=1.0) if f.name == "x" else f for f in features())
-    ready = prepare(batch.x, Ring(), limited, Asked(budget=BUDGET, groups=batch.group), next(places("cpu")))
+    ready = prepare(batch.x, Ring(), limited, Request(budget=BUDGET, groups=batch.group), next(places("cpu")))
     moved = _shifted(ready, 0, 0.3)
     changed = moved[:, 0] != batch.x[:, 0]
     assert changed.any()

@@ -23,8 +23,9 @@ from coffea_conserv.evidence.checks import (
     totals,
     worse,
 )
-from coffea_conserv.evidence.effort import Settings
+from coffea_conserv.evidence.effort import Effort
 from coffea_conserv.evidence.histograms import (
+    Binned,
     compare_histograms,
     events_chi2,
     events_element,
@@ -43,7 +44,7 @@ from coffea_conserv.limits.measures import js_distance
 from coffea_conserv.sums.attacked_events import Events
 
 RESULT = result_of()
-FAST = Settings(permutations=39, slices=20, energy=150, bins=5)
+FAST = Effort(permutations=39, slices=20, energy=150, bins=5)
 content = st.just(0.0) | st.floats(0.01, 100)
 contents = st.lists(st.tuples(content, content), min_size=1, max_size=12)
 
@@ -56,12 +57,12 @@ contents = st.lists(st.tuples(content, content), min_size=1, max_size=12)
 def test_chi2_equals_its_twin(pairs):
     """Contents with their own variances, empty bins included; of a histogram with itself it is 0."""
     a, b = np.array(pairs).T
-    found = compare_histograms((a, 2 * a), (b, b))
+    found = compare_histograms(Binned(a, 2 * a), Binned(b, b))
     chi2, used = slow_evidence.chi2((a, 2 * a), (b, b))
     assert (found.chi2, found.ndf) == (pytest.approx(chi2), used)
     if used:
         assert found.p == pytest.approx(stats.chi2.sf(chi2, used))
-    same = compare_histograms((a, a), (a, a))
+    same = compare_histograms(Binned(a, a), Binned(a, a))
     assert (same.chi2, same.pull, same.band) == (0, 0, 0)
     if a.any():
         assert (same.jsd, same.ks, same.ks_p) == (0, 0, 1)
@@ -72,8 +73,8 @@ def test_chi2_equals_its_twin(pairs):
 def test_a_systematic_uncertainty_makes_agreement():
     """(a − b)² / (σ² + (u b)²) by hand; the largest pull names its bin."""
     found = compare_histograms(
-        (np.array([110.0, 40.0]), np.array([110.0, 40.0])),
-        (np.array([100.0, 50.0]), np.array([10.0, 5.0])),
+        Binned(np.array([110.0, 40.0]), np.array([110.0, 40.0])),
+        Binned(np.array([100.0, 50.0]), np.array([10.0, 5.0])),
         uncertainty=0.1,
     )
     assert found.chi2 == pytest.approx(100 / 120 + 100 / 45)
@@ -85,7 +86,7 @@ def test_a_systematic_uncertainty_makes_agreement():
 def test_empty_histograms_have_no_shape():
     """Without content there is nothing to measure, and no NaN in the χ²."""
     nothing = np.zeros(3)
-    found = compare_histograms((nothing, nothing), (nothing, nothing))
+    found = compare_histograms(Binned(nothing, nothing), Binned(nothing, nothing))
     assert (found.chi2, found.ndf, found.p, found.effective) == (0, 0, 1, (0, 0))
     assert math.isnan(found.jsd)
     assert math.isnan(found.ks_p)
@@ -152,7 +153,7 @@ def test_checks_see_the_merged_sample():
     total = sum(whole[p, "signal", "nominal", :].values() for p in ("W", "Z", "QCD"))
     error = sum(whole[p, "signal", "nominal", :].variances() for p in ("W", "Z", "QCD"))
     data = whole["data", "signal", "nominal", :]
-    one = compare_histograms((data.values(), data.variances()), (total, error), uncertainty=0.0)
+    one = compare_histograms(Binned(data.values(), data.variances()), Binned(total, error), uncertainty=0.0)
     assert found["signal", "x", "nominal", "data"].found.chi2 == pytest.approx(one.chi2)
     np.testing.assert_allclose(totals(RESULT, "x", "signal")[0]["nominal"][0], total)
 
@@ -345,7 +346,7 @@ def test_the_same_seed_gives_the_same_answer():
 def test_too_little_effort_is_refused(name):
     """Every number has a least value."""
     with pytest.raises(ConfigurationError, match=f"{name}=0 must be "):
-        Settings(**{name: 0})
+        Effort(**{name: 0})
 
 
 def test_files_of_a_run_are_tested_region_by_region(tmp_path):

@@ -24,7 +24,7 @@ ROOT = Path(coffea_conserv.__file__).parent
 PUBLIC = sorted(set(coffea_conserv.__all__) - {"__version__"})
 MODULES = sorted(module.name for module in pkgutil.walk_packages([str(ROOT)], "coffea_conserv."))
 SOURCES = sorted(ROOT.rglob("*.py"))
-ERRORS = [getattr(errors, name) for name in errors.__all__]
+ERRORS = [error for error in map(vars(errors).get, errors.__all__) if isinstance(error, type)]
 
 
 def run(code):

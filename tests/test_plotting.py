@@ -17,7 +17,7 @@ from matplotlib.patches import StepPatch
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.plotting import control_plot, template_plot, templates_plot
-from coffea_conserv.plotting.style import ATTACKED, LEGEND, STATUS, new_figure, ratio, two_panels
+from coffea_conserv.plotting.style import ATTACKED, LEGEND, STATUS, Box, new_figure, ratio, two_panels
 from coffea_conserv.results.making import make_result
 from coffea_conserv.sums.sums import Sums, fill_sums
 from coffea_conserv.templates.template import LABEL
@@ -164,14 +164,14 @@ def test_an_axis_of_integers_has_its_bins_on_the_numbers():
     )
     panels = []
     for axis in (whole, turn):
-        main, lower = two_panels(new_figure((8, 8)), (1, 1, 6, 6), axis, axis.label)
+        main, lower = two_panels(new_figure((8, 8)), Box(1, 1, 6, 6), axis, axis.label)
         main.figure.canvas.draw()
         panels.append(lower)
     assert panels[0].get_xlim() == (-0.5, 4.5)
     assert [tick for tick in panels[0].get_xticks() if tick >= 0][:3] == [0, 1, 2]
     assert [label.get_text() for label in panels[1].get_xticklabels()] == ["−π", "−π/2", "0", "π/2", "π"]
     zero = hist.axis.Regular(8, 0, 2 * math.pi, circular=True)
-    _, lower = two_panels(new_figure((8, 8)), (1, 1, 6, 6), zero, "")
+    _, lower = two_panels(new_figure((8, 8)), Box(1, 1, 6, 6), zero, "")
     assert [label.get_text() for label in lower.get_xticklabels()] == ["0", "π/2", "π", "3π/2", "2π"]
 
 

@@ -28,7 +28,7 @@ BREAKS = {
     "coffea": [("coffea_conserv/plugin/conserv.py", "import coffea.processor")],
     "processors": [("processors/ttbar_ww.py", "import example_analysis.record")],
     "attacks": [("coffea_conserv/limits/verdict.py", "import hist")],
-    "foundation": [("coffea_conserv/report/console.py", "import coffea_conserv.inputs.columns")],
+    "foundation": [("coffea_conserv/results/plain.py", "import coffea_conserv.inputs.columns")],
     "torch": [("coffea_conserv/templates/templates.py", "def late():\n    import torch")],
     "awkward": [("coffea_conserv/plugin/conserv.py", "import awkward as ak")],
     "plots": [("coffea_conserv/results/result.py", "from matplotlib import pyplot")],

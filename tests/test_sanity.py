@@ -17,7 +17,7 @@ NOMINAL, UP, DOWN = np.array([10.0, 10, 10, 10]), np.array([8.0, 9, 11, 12]), np
 def kinds(nominal=NOMINAL, up=UP, down=DOWN):
     """Kind and bins of everything that is found."""
     arrays = (np.asarray(content, dtype=float) for content in (nominal, up, down))
-    return [(found.kind, found.bins) for found in check_template(("W", "signal"), *arrays)]
+    return [(found.kind, found.bins) for found in check_template("W", "signal", *arrays)]
 
 
 def test_sound_templates_give_no_warning():
@@ -50,9 +50,9 @@ def test_what_is_wrong_is_found(change, expected):
 
 def test_warnings_say_where():
     """Process, region and a text that names the template."""
-    (found,) = check_template(("W", "signal"), NOMINAL, NOMINAL, DOWN)
+    (found,) = check_template("W", "signal", NOMINAL, NOMINAL, DOWN)
     assert (found.process, found.region, found.text) == ("W", "signal", "conservUp is the same as nominal")
-    found = check_template(("W", "signal"), NOMINAL, UP, np.array([30.0, 11, 9, 8]))
+    found = check_template("W", "signal", NOMINAL, UP, np.array([30.0, 11, 9, 8]))
     assert [entry.text for entry in found] == [
         "conservDown changes by more than 100 %",
         "conservDown changes the yield by +45%",
@@ -61,7 +61,7 @@ def test_warnings_say_where():
 
 def test_templates_without_effect_are_one_warning():
     """Up and Down that both stay nominal are told once."""
-    (found,) = check_template(("W", "signal"), NOMINAL, NOMINAL, NOMINAL)
+    (found,) = check_template("W", "signal", NOMINAL, NOMINAL, NOMINAL)
     assert found.text == "conservUp and conservDown are the same as nominal"
 
 

@@ -31,6 +31,7 @@ from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import present
 from coffea_conserv.solvers.protocol import solve
 from coffea_conserv.solvers.search import kernels
+from coffea_conserv.solvers.search.arrays import Present, Target, Value
 from coffea_conserv.solvers.search.solver import _FULL, Search
 
 QUICK = Search(num_candidates=20, iterations=4)
@@ -50,7 +51,7 @@ def offered(budget, weights, settings, j):
     work, sign = run._work(state), run._orientation(state)
     rows = np.flatnonzero(run.free[:, j])[::41]
     side = np.where(sign[rows, j] == 0, (-1.0) ** rows, sign[rows, j])
-    values, offers = run._offers(work, j, (rows, side), np.random.default_rng(0))
+    values, offers = run._offers(work, j, rows, side, np.random.default_rng(0))
     return run, work, values, offers
 
 
@@ -59,9 +60,9 @@ def cost_of(run, work, offers, n, c, best=math.inf):
     d, i, j = work.x.shape[1], offers.event[n], offers.rules.feature
     now, row, memory = np.empty(d), np.empty(d), np.full((run.bounds.reference.shape[2], 2), np.nan)
     z = np.float64(work.events.z[i, j])
-    before = kernels._row(run.bounds, work.sums, work.events, (i, j), z, now)
-    present_ = before, now, row, memory
-    return kernels._cost(run.bounds, work.sums, work.events, offers, (n, c, best), present_)
+    before = kernels._row(run.bounds, work.sums, work.events, Value(i, j), z, now)
+    present_ = Present(before, now, row, memory)
+    return kernels._cost(run.bounds, work.sums, work.events, offers, Target(n, c, best), present_)
 
 
 def looked_at(run, x, z, group):
@@ -175,7 +176,7 @@ def test_the_sums_that_are_carried_along_are_those_of_the_events(weights):
     before, now = [np.array(part) for part in work.sums], run._work(state)
     rng, sign = np.random.default_rng(1), run._orientation(state)
     rows = np.flatnonzero(run.free[:, 0] & (sign[:, 0] != 0))
-    _, offers = run._offers(work, 0, (rows, sign[rows, 0]), rng)
+    _, offers = run._offers(work, 0, rows, sign[rows, 0], rng)
     hit = kernels.sweep(run.bounds, work.sums, work.events, offers) >= 0
     assert hit.any()
     back = offers._replace(z=now.events.z[rows, :1], cells=now.events.cells[rows][:, None, run._tables(0)])

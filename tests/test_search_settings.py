@@ -51,7 +51,7 @@ def test_candidates_use_the_room_on_their_own_side():
         column, now = Column.make(problem, j), problem.x[:, j].numpy()
         for sign in (1.0, -1.0):
             changes = functools.partial(Search(num_candidates=400).changes, np.random.default_rng(1))
-            values, fine = column.draw((now, now), np.zeros(300, dtype=np.int64), np.full(300, sign), changes)
+            values, fine = column.draw(now, now, np.zeros(300, dtype=np.int64), np.full(300, sign), changes)
             change = values.astype(float) - now[:, None]
             if j == 1:
                 assert fine.all()

@@ -15,7 +15,7 @@ from made_problems import Ring, made_batch, made_problem, made_task
 from test_limits import made_limits
 
 from coffea_conserv import Budget, Feature, attack
-from coffea_conserv.attacks.batch import Batch, scores
+from coffea_conserv.attacks.batch import Batch, ScorePair, scores
 from coffea_conserv.attacks.engine import perturb
 from coffea_conserv.attacks.negative_weights import by_sign, floors, lacking, parts, score_bins
 from coffea_conserv.solvers.constraints import FLOOR, RMS, Prices, used
@@ -88,7 +88,7 @@ def test_what_must_stay_equals_the_slow_twin(seed):
     batch = Batch(np.zeros((300, 1), np.float32), weight, group)
     before, after = rng.uniform(0, 0.999, (2, 300)).astype(np.float32)
     part = parts(by_sign(group, weight))[-1]
-    found = floors(batch, part, (before, after), EDGES)
+    found = floors(batch, part, ScorePair(before, after), EDGES)
     for atom in range(3):
         mine = group == atom
         ratio = weight[mine & (weight > 0)].sum() / max(-weight[mine & (weight < 0)].sum(), 1e-300)
@@ -98,7 +98,7 @@ def test_what_must_stay_equals_the_slow_twin(seed):
             expected = np.maximum(slow_floor(batch, atom, before, after, follow), found[atom, 0])
             np.testing.assert_allclose(found[atom, 1], expected)
     assert not found[2].any()
-    assert floors(replace(batch, weight=np.abs(weight)), part, (before, after), EDGES) is None
+    assert floors(replace(batch, weight=np.abs(weight)), part, ScorePair(before, after), EDGES) is None
 
 
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=20))
@@ -186,7 +186,7 @@ def test_the_solver_bins_the_score_as_the_judge_does():
     _, plain = made_problem(batch)
     assert plain.limits.floor is None
     score = scores(batch, [Ring()], batch.x, torch.device("cpu"))
-    floor = floors(batch, part, (score, score), made_task().score_edges)
+    floor = floors(batch, part, ScorePair(score, score), made_task().score_edges)
     problem = made_problem(batch, code=part, floor=floor)[1]
     assert int(problem.limits.kind[-1]) == FLOOR
     for group in range(2):

@@ -351,8 +351,8 @@ def test_not_waiting_for_a_gpu_changes_nothing(kind, monkeypatch):
         return torch.unravel_index(torch.arange(mask.numel()), mask.shape)
 
     expected = ended()
-    for module in ("pricing", "transport"):
-        monkeypatch.setattr(f"coffea_conserv.attacks.{module}.picked", every)
+    for module in ("pricing", "solver"):
+        monkeypatch.setattr(f"coffea_conserv.solvers.transport.{module}.picked", every)
     found = ended()
     assert torch.equal(found.x, expected.x)
     assert torch.equal(found.cells, expected.cells)

@@ -39,7 +39,7 @@ from coffea_conserv.models.loading import load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.solvers.protocol import Solver
 
-__all__ = ("Asked", "Attacked", "Crossing", "Ready", "attack", "check_options", "prepare")
+__all__ = ("Attacked", "Crossing", "Ready", "Request", "attack", "check_options", "prepare")
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
     >>> bool((np.sort(result.x[:, 0]) == np.sort(x[:, 0])).all())
     True
     """
-    asked = Asked(
+    asked = Request(
         budget=budget,
         direction=direction,
         weights=weights,
@@ -237,7 +237,7 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Request:
     """Arguments of :func:`attack` beside events, model and features, as they were given."""
 
     budget: Budget
@@ -260,7 +260,7 @@ class Asked:
 
 def check_options(function: str, options: Collection[str], others: str = "") -> None:
     """Raise unless a function that passes its options on to :func:`attack` knows all of them."""
-    unknown = sorted(set(options) - set(Asked.__dataclass_fields__))
+    unknown = sorted(set(options) - set(Request.__dataclass_fields__))
     if unknown:
         msg = f"{function}() does not know {', '.join(unknown)}; it takes the arguments of attack{others}"
         raise ConfigurationError(msg)
@@ -323,14 +323,20 @@ class Ready:
 
 
 @isolated()
-def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked, place: Place) -> Ready:
+def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Request, place: Place) -> Ready:
     """Check the arguments of an attack, load its models and evaluate the nominal scores."""
     features, settings = _checked(features, asked)
     matrix = make_matrix(x, features)
     where = place.device
     models = load_models(make_handles(model), asked.output, place)
-    given = (asked.weights, asked.groups, asked.fold, asked.context)
-    batch = make_batch(matrix, given, len(models))
+    batch = make_batch(
+        matrix,
+        weights=asked.weights,
+        groups=asked.groups,
+        fold=asked.fold,
+        context=asked.context,
+        models=len(models),
+    )
     watched, points = make_watched(asked.watch, features), as_points(asked.working_point)
     penalty = float(asked.penalty)
     task = Task(
@@ -349,7 +355,7 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Asked, place
     return Ready(x, batch, task, models, place, asked.direction, nominal)
 
 
-def _checked(features: Sequence[Feature], asked: Asked) -> tuple[tuple[Feature, ...], Any]:
+def _checked(features: Sequence[Feature], asked: Request) -> tuple[tuple[Feature, ...], Any]:
     """Features and settings of the solver, where all that needs no events is right."""
     features = check_features(features)
     check_choice("direction", asked.direction, DIRECTIONS)

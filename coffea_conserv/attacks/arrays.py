@@ -25,9 +25,10 @@ def make_matrix(x: Any, features: tuple[Feature, ...]) -> NDArray[np.float32]:
     return feature_matrix({f.name: array[:, j] for j, f in enumerate(features)}, features)
 
 
-def make_batch(matrix: NDArray[np.float32], given: tuple[Any, Any, Any, Any], models: int) -> Batch:
+def make_batch(
+    matrix: NDArray[np.float32], *, weights: Any, groups: Any, fold: Any, context: Any, models: int
+) -> Batch:
     """Events with their weights, groups, folds and context, as many ``models`` as folds."""
-    weights, groups, fold, context = given
     count = len(matrix)
     weight = np.ones(count) if weights is None else np.array(weights, dtype=np.float64)
     group = np.zeros(count, dtype=np.int64) if groups is None else _whole("groups", groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from coffea_conserv.features.feature import Feature
 from coffea_conserv.models.device import BUFFER, one_thread
 from coffea_conserv.models.network import Network
 
-__all__ = ("Batch", "below_one", "check_scores", "context_of", "named", "network_of", "scores")
+__all__ = ("Batch", "ScorePair", "below_one", "check_scores", "context_of", "named", "network_of", "scores")
 
 
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -105,6 +105,13 @@ def network_of(batch: Batch, models: Sequence[Any], device: torch.device) -> Net
     fold = None if batch.fold is None else torch.as_tensor(np.array(batch.fold), device=device)
     batches = (getattr(model, "batch", None) or BUFFER[device.type] for model in models)
     return Network(tuple(models), fold, min(batches))
+
+
+class ScorePair(NamedTuple):
+    """Scores of the same events before and after, shape (events,) each."""
+
+    nominal: NDArray[np.float32]
+    attacked: NDArray[np.float32]
 
 
 def named(x: Tensor, names: Sequence[str], context: Mapping[str, Tensor], event: Tensor) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coffea_conserv.attacks.batch import Batch, scores
+from coffea_conserv.attacks.batch import Batch, ScorePair, scores
 from coffea_conserv.attacks.event_rules import movable_events, obeying
 from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.negative_weights import by_sign, floors, parts
-from coffea_conserv.attacks.setup import make_problem
+from coffea_conserv.attacks.setup import Chosen, make_problem
 from coffea_conserv.attacks.task import Task
 from coffea_conserv.limits.verdict import Limit
 from coffea_conserv.models.device import one_thread
@@ -81,12 +81,12 @@ def perturb(
     def solved(problem: Problem) -> Tensor:
         return solve(problem, task.solver, seed).x
 
-    moved = propose(batch, task, models, (direction, device), solved)
+    moved = propose(batch, task, models, direction, device, solved)
     return within_limits(batch, task, models, moved, device)
 
 
 def propose(
-    batch: Batch, task: Task, models: Sequence[Any], where: tuple[str, torch.device], move: Move
+    batch: Batch, task: Task, models: Sequence[Any], direction: str, device: torch.device, move: Move
 ) -> Outcome:
     """Let somebody move the events of a chunk; nobody has judged the sample that is returned.
 
@@ -98,8 +98,8 @@ def propose(
         Events and settings.
     models
         Loaded models, one or one per fold.
-    where
-        Direction and device.
+    direction, device
+        ``signal`` or ``background``, and where to compute.
     move
         Gets the problem of the groups that can be attacked, and returns the features of its events.
     """
@@ -111,11 +111,15 @@ def propose(
         return Outcome(batch.x.copy(), (batch.group >= 0) & ~attacked & (not task.budget.frozen))
     x = batch.x.copy()
     for part in parts(group):
-        floor = _floor(batch, task, (part, x), models, where[1])
-        rows, problem = make_problem(batch, task, (part, movable), models, where, floor)
+        floor = None
+        if not (batch.weight[part >= 0] < 0).any():  # negative weights move first, and freely
+            signed = signed_scores(batch, x, models, device)
+            floor = None if signed is None else floors(batch, part, signed, task.score_edges)
+        chosen = Chosen(part, movable)
+        rows, problem = make_problem(batch, task, chosen, models, direction, device, floor=floor)
         with one_thread():
             x[rows] = move(problem).cpu().numpy()
-        fine = obeying(batch, task, x, movable, where[1])
+        fine = obeying(batch, task, x, movable, device)
         if not fine.all():
             logger.warning("%d events stay nominal: moved as they must not be", (~fine).sum())
             x[~fine] = batch.x[~fine]
@@ -168,23 +172,8 @@ def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64
 
 def signed_scores(
     batch: Batch, x: NDArray[np.float32], models: Sequence[Any], device: torch.device
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+) -> ScorePair | None:
     """Nominal and attacked scores if weights have both signs, else ``None``: nothing needs them then."""
     if not (batch.weight < 0).any():
         return None
-    return scores(batch, models, batch.x, device), scores(batch, models, x, device)
-
-
-def _floor(
-    batch: Batch,
-    task: Task,
-    which: tuple[NDArray[np.int64], NDArray[np.float32]],
-    models: Sequence[Any],
-    device: torch.device,
-) -> NDArray[np.float64] | None:
-    """What the groups of a part must leave in the bins of the score, given the events as they are now."""
-    part, x = which
-    if (batch.weight[part >= 0] < 0).any():  # these move first, and freely
-        return None
-    found = signed_scores(batch, x, models, device)
-    return None if found is None else floors(batch, part, found, task.score_edges)
+    return ScorePair(scores(batch, models, batch.x, device), scores(batch, models, x, device))

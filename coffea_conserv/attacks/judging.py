@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.batch import Batch, ScorePair
 from coffea_conserv.attacks.functions import watched_values
 from coffea_conserv.attacks.negative_weights import lacking, score_bins
 from coffea_conserv.attacks.task import Task
@@ -27,7 +27,6 @@ __all__ = ("judge_groups", "measure_shifts", "measure_statistics")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Scores = NDArray[np.float32]
 Column = NDArray[Any]
 Quantities = Sequence[Feature | Watched]
 
@@ -73,9 +72,12 @@ class _Grouped:
         """Sums of each group of something that each event has, shape (groups,)."""
         return np.bincount(self.group, value, len(self.names)).astype(np.float64)
 
-    def histograms(self, index: Integers, weight: Floats, shape: tuple[Integers, int]) -> Floats:
-        """Histograms of each group from bins of events, their groups and the number of bins."""
-        group, bins = shape
+    def histograms(
+        self, index: Integers, bins: int, *, weight: Floats | None = None, group: Integers | None = None
+    ) -> Floats:
+        """Histograms of each group from bins of events, of all of them or of some with their groups."""
+        weight = self.weight if weight is None else weight
+        group = self.group if group is None else group
         content = np.bincount(group * bins + index, weight, len(self.names) * bins)
         return content.astype(np.float64).reshape(-1, bins)
 
@@ -90,7 +92,7 @@ class _Grouped:
 
 
 def judge_groups(
-    batch: Batch, task: Task, x: NDArray[np.float32], scores: tuple[Scores, Scores] | None = None
+    batch: Batch, task: Task, x: NDArray[np.float32], scores: ScorePair | None = None
 ) -> tuple[Limit, ...]:
     """Judge attacked features against the budget in every group, in double precision.
 
@@ -121,11 +123,11 @@ def judge_groups(
     return tuple(found)
 
 
-def _below(grouped: _Grouped, task: Task, scores: tuple[Scores, Scores]) -> dict[Group, float]:
+def _below(grouped: _Grouped, task: Task, scores: ScorePair) -> dict[Group, float]:
     """What bins of the score lack, in groups with negative weights and a positive sum of them."""
     bins = len(task.score_edges) - 1
     index = [score_bins(score[grouped.rows], task.score_edges) for score in scores]
-    before, after = (grouped.histograms(i, grouped.weight, (grouped.group, bins)) for i in index)
+    before, after = (grouped.histograms(i, bins) for i in index)
     signed = (grouped.sums((grouped.weight < 0).astype(np.float64)) > 0) & (grouped.sums(grouped.weight) > 0)
     return {grouped.names[g]: lacking(before[g], after[g]) for g in np.flatnonzero(signed).tolist()}
 
@@ -179,7 +181,8 @@ def _histogram(quantity: Feature | Watched, grouped: _Grouped, column: Column) -
     values = column[grouped.rows]
     there = present(quantity, values)
     index = flow_index(quantity.axis, values[there])
-    return grouped.histograms(index, grouped.weight[there], (grouped.group[there], quantity.axis.extent))
+    weight, group = grouped.weight[there], grouped.group[there]
+    return grouped.histograms(index, quantity.axis.extent, weight=weight, group=group)
 
 
 def _largest(quantities: Quantities, grouped: _Grouped, stacks: list[list[Column]]) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.batch import Batch
+from coffea_conserv.attacks.batch import Batch, ScorePair
 
 __all__ = ("by_sign", "floors", "lacking", "parts", "score_bins")
 
@@ -60,9 +60,7 @@ def score_bins(score: NDArray[np.float32], edges: Floats) -> Integers:
     return np.clip(index, 0, len(edges) - 2).astype(np.int64)
 
 
-def floors(
-    batch: Batch, part: Integers, scores: tuple[NDArray[np.float32], NDArray[np.float32]], edges: Floats
-) -> Floats | None:
+def floors(batch: Batch, part: Integers, scores: ScorePair, edges: Floats) -> Floats | None:
     """Content that groups of positive weight must keep in the bins of the score.
 
     Parameters
@@ -97,7 +95,11 @@ def floors(
         found = np.bincount(index, sign * batch.weight[rows], groups * bins).astype(np.float64)
         return found.reshape(groups, bins)
 
-    there, before, after = content(scores[0], 1), content(scores[0], -1), content(scores[1], -1)
+    there, before, after = (
+        content(scores.nominal, 1),
+        content(scores.nominal, -1),
+        content(scores.attacked, -1),
+    )
     ratio = there.sum(axis=1) / np.maximum(before.sum(axis=1), 1e-300)
     found = np.zeros((groups, 2, bins))
     for row, follow in enumerate((np.ones(groups), 1 + _FOLLOW * (np.minimum(ratio, 1e6) - 1))):

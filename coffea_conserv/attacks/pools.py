@@ -13,7 +13,7 @@ from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.binning import flow_index
 from coffea_conserv.features.feature import present
 
-__all__ = ("Sample", "may_copy")
+__all__ = ("PooledSample", "may_copy")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,7 +29,7 @@ def may_copy(task: Task) -> bool:
 
 
 @dataclass(frozen=True)
-class Sample:
+class PooledSample:
     """Attacked events of a batch in the order of the problem.
 
     Parameters
@@ -57,7 +57,7 @@ class Sample:
     even: bool
 
     @staticmethod
-    def make(batch: Batch, task: Task, group: Integers, movable: Booleans) -> Sample:
+    def make(batch: Batch, task: Task, group: Integers, movable: Booleans) -> PooledSample:
         """Sort the events of groups that are not −1; immovable events have pools of their own."""
         there = np.stack([present(f, batch.x[:, j]) for j, f in enumerate(task.features)], axis=1)
         pool = _pools(batch, group, there, movable)
@@ -70,7 +70,9 @@ class Sample:
         np.minimum.at(low, pool, weight)
         np.maximum.at(high, pool, weight)
         even = bool(np.all(high <= low * (1 + 1e-6)))
-        return Sample(rows, there[rows], group[rows], pool, weight / average[group[rows]], average, even)
+        return PooledSample(
+            rows, there[rows], group[rows], pool, weight / average[group[rows]], average, even
+        )
 
     def marginals(self, task: Task) -> list[int]:
         """Features whose marginal can change, so that it needs a table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.attacks.batch import Batch, context_of, named, network_of
-from coffea_conserv.attacks.pools import Sample, may_copy
+from coffea_conserv.attacks.pools import PooledSample, may_copy
 from coffea_conserv.attacks.tables import Binning
 from coffea_conserv.attacks.task import Task
 from coffea_conserv.features.feature import Feature, blocks
@@ -33,7 +33,7 @@ from coffea_conserv.solvers.constraints import (
 )
 from coffea_conserv.solvers.problem import Evaluate, Objective, Problem, centre, standard, sum_moments
 
-__all__ = ("make_problem",)
+__all__ = ("Chosen", "make_problem")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,12 +48,29 @@ CHUNK_SHARE = 0.3
 deviations in one direction do not, so a chunk leaves room."""
 
 
+class Chosen(NamedTuple):
+    """What is attacked of a batch.
+
+    Parameters
+    ----------
+    group
+        Group of each event, −1 if not attacked, shape (events,).
+    movable
+        Whether it may move, same shape.
+    """
+
+    group: Integers
+    movable: Booleans
+
+
 def make_problem(
     batch: Batch,
     task: Task,
-    which: tuple[Integers, Booleans],
+    chosen: Chosen,
     models: Sequence[Any],
-    where: tuple[str, torch.device],
+    direction: str,
+    device: torch.device,
+    *,
     floor: Floats | None = None,
 ) -> tuple[Integers, Problem]:
     """Sort the attacked events by group and pool, and put them onto the device.
@@ -62,12 +79,12 @@ def make_problem(
     ----------
     batch, task
         Events and what is asked for.
-    which
-        Group of each event, −1 if not attacked, and whether it may move; shape (events,) each.
+    chosen
+        Which events are attacked, and which of them may move.
     models
         Loaded models, one or one per fold.
-    where
-        Direction and device.
+    direction, device
+        ``signal`` or ``background``, and where to compute.
     floor
         Content of the bins of the score that must stay, and what is aimed at, in the units of the weights,
         shape (groups, 2, bins); ``None`` if nothing must.
@@ -77,8 +94,8 @@ def make_problem(
     tuple
         Index of the events of the batch that the problem holds, in its order, and the problem.
     """
-    (group, movable), (direction, device) = which, where
-    sample = Sample.make(batch, task, group, movable)
+    movable = chosen.movable
+    sample = PooledSample.make(batch, task, chosen.group, movable)
     rows, x = sample.rows, batch.x[sample.rows]
     mean, spread = centre(x, sample.there, sample.relative, sample.group)
 
@@ -99,7 +116,7 @@ def make_problem(
     groups, there, weight = put(sample.group), put(sample.there), put(sample.relative)
     z = standard(put(x), there, put(mean), put(spread), groups)
     room = _Room(batch, task, sample, floor)
-    limits, totals = _limits(room, (z, there, weight, groups), cells, locate.size)
+    limits, totals = _limits(room, _Standard(z, there, weight, groups), cells, locate.size)
     problem = Problem(
         x=put(x),
         there=there,
@@ -157,7 +174,7 @@ def _drift(there: Tensor) -> Tensor:
 class _Room:
     """How far the groups of a batch may move, in the solver's terms."""
 
-    def __init__(self, batch: Batch, task: Task, sample: Sample, floor: Floats | None) -> None:
+    def __init__(self, batch: Batch, task: Task, sample: PooledSample, floor: Floats | None) -> None:
         self.task, self.sample = task, sample
         self.floor = None if floor is None else floor / sample.average[:, None, None]
         count = int(sample.group.max()) + 1
@@ -251,9 +268,16 @@ class _Room:
         return [kind for kind, _ in found], limits
 
 
-def _limits(
-    room: _Room, events: tuple[Tensor, Tensor, Tensor, Tensor], cells: Tensor, size: int
-) -> tuple[Limits, Totals]:
+class _Standard(NamedTuple):
+    """Standardised features of events, which are present, weights and groups."""
+
+    z: Tensor
+    there: Tensor
+    weight: Tensor
+    group: Tensor
+
+
+def _limits(room: _Room, events: _Standard, cells: Tensor, size: int) -> tuple[Limits, Totals]:
     """Limits and nominal sums of all groups."""
     z, there, weight, group = events
     n, first, second, cross = sum_moments(z, there, weight, group)

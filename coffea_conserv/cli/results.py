@@ -13,7 +13,7 @@ from rich.console import Console
 
 from coffea_conserv.cli import folder as left
 from coffea_conserv.cli.terminal import bar
-from coffea_conserv.evidence.effort import EventTest, Settings
+from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.gather import Evidence, gather_evidence
 from coffea_conserv.exports.combine import write_combine
 from coffea_conserv.exports.histfactory import make_workspace, write_cabinetry
@@ -120,7 +120,7 @@ def _gather(
             folder,
             regions=regions,
             uncertainty=uncertainty,
-            settings=Settings(**effort),
+            effort=Effort(**effort),
             mapper=mapper,
             tested=tested,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coffea_conserv.evidence.effort import EventTest, Settings
+from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.gather import Evidence, gather_evidence
 
-__all__ = ("EventTest", "Evidence", "Settings", "gather_evidence")
+__all__ = ("Effort", "EventTest", "Evidence", "gather_evidence")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.evidence.histograms import (
+    Binned,
     Comparison,
     compare_histograms,
     events_chi2,
@@ -39,7 +40,6 @@ __all__ = (
 )
 
 Floats = NDArray[np.float64]
-Pair = tuple[Floats, Floats]
 
 ALARM = 0.05
 """Probability below which a check is noticed."""
@@ -201,7 +201,7 @@ def _checks(result: Result, region: str, quantity: str, share: float) -> list[Ch
     traits = result.axis(quantity).traits
     circular = bool(traits.circular)
     sums, data = totals(result, quantity, region)
-    if not sums["nominal"][1].any():
+    if not sums["nominal"].variance.any():
         return []
     rows = []
     for variation in VARIATIONS[1:] if quantity != "score" else ():
@@ -210,9 +210,10 @@ def _checks(result: Result, region: str, quantity: str, share: float) -> list[Ch
     if data is None:
         return rows
     hidden = _inside(result, quantity, result.hidden(quantity, region))
-    seen = (data[0][~hidden], data[1][~hidden])
+    seen = Binned(data.content[~hidden], data.variance[~hidden])
     for variation in VARIATIONS:
-        expected = (sums[variation][0][~hidden], sums[variation][1][~hidden])
+        simulation = sums[variation]
+        expected = Binned(simulation.content[~hidden], simulation.variance[~hidden])
         found = compare_histograms(seen, expected, uncertainty=share, circular=circular)
         rows.append(Check(region, quantity, variation, "data", found, int(hidden.sum())))
     return rows
@@ -224,7 +225,7 @@ def _inside(result: Result, quantity: str, array: Any) -> Any:
     return array[first : first + axis.size]
 
 
-def totals(result: Result, quantity: str, region: str) -> tuple[dict[str, Pair], Pair | None]:
+def totals(result: Result, quantity: str, region: str) -> tuple[dict[str, Binned], Binned | None]:
     """Contents and variances of all simulation and estimates by variation, and of data, without flow bins.
 
     Returns
@@ -240,13 +241,13 @@ def totals(result: Result, quantity: str, region: str) -> tuple[dict[str, Pair],
     for v, variation in enumerate(VARIATIONS):
         pair = (view[part][rows, v].sum(axis=0) for part in ("value", "variance"))
         value, variance = (_inside(result, quantity, np.asarray(part)) for part in pair)
-        sums[variation] = (value, variance)
+        sums[variation] = Binned(value, variance)
     whole = all(region in estimate.regions for estimate in result.estimates)
     if DATA not in names or not whole or not result.has(DATA, region):
         return sums, None
     k = names.index(DATA)
     value, variance = (_inside(result, quantity, np.asarray(view[p][k, 0])) for p in ("value", "variance"))
-    return sums, (value, variance) if variance.any() else None
+    return sums, Binned(value, variance) if variance.any() else None
 
 
 def worse(checks: Sequence[Check], *, factor: float = 0.5) -> tuple[Worse, ...]:
@@ -284,15 +285,15 @@ def correlation_checks(
             continue
         matrices = {variation: result.correlation(None, region, variation) for variation in VARIATIONS}
         for variation in VARIATIONS[1:]:
-            pair = matrices[variation], matrices["nominal"]
-            rows.append(_correlation_check(result, (region, variation, "nominal"), pair, (events, events)))
+            one, two = _Measured(matrices[variation], events), _Measured(matrices["nominal"], events)
+            rows.append(_correlation_check(result, region, variation, "nominal", one, two))
         data = totals(result, "score", region)[1]
         if data is None or result.hidden("score", region).any():
             continue
-        measured, count = result.correlation(DATA, region, "nominal"), float(data[1].sum())
+        measured = _Measured(result.correlation(DATA, region, "nominal"), float(data.variance.sum()))
         for variation in VARIATIONS:
-            pair = measured, matrices[variation]
-            rows.append(_correlation_check(result, (region, variation, "data"), pair, (count, events)))
+            two = _Measured(matrices[variation], events)
+            rows.append(_correlation_check(result, region, variation, "data", measured, two))
     return tuple(rows)
 
 
@@ -303,18 +304,29 @@ def _effective(result: Result, region: str) -> float:
     return effective_events(counts["sum_w"], counts["sum_w2"]) if counts["sum_w2"] > 0 else 0.0
 
 
+class _Measured(NamedTuple):
+    """Correlation matrix, and the effective number of events that it is of."""
+
+    matrix: Floats
+    events: float
+
+
 def _correlation_check(
-    result: Result, where: tuple[str, str, str], pair: Pair, events: tuple[float, float]
+    result: Result, region: str, variation: str, against: str, one: _Measured, two: _Measured
 ) -> CorrelationCheck:
-    one, two = pair
-    change = _fisher(one) - _fisher(two)
-    error = math.sqrt(sum(1 / max(n - 3, 1) for n in events))
+    change = _fisher(one.matrix) - _fisher(two.matrix)
+    error = math.sqrt(sum(1 / max(n - 3, 1) for n in (one.events, two.events)))
     upper = np.triu(np.abs(change), 1)
     j, k = np.unravel_index(int(upper.argmax()), upper.shape)
     names = result.quantities
-    shift = correlation_shift(two, one)
     return CorrelationCheck(
-        *where, shift, (names[j], names[k]), float(one[j, k] - two[j, k]), float(upper[j, k]) / error
+        region,
+        variation,
+        against,
+        correlation_shift(two.matrix, one.matrix),
+        (names[j], names[k]),
+        float(one.matrix[j, k] - two.matrix[j, k]),
+        float(upper[j, k]) / error,
     )
 
 
@@ -365,7 +377,7 @@ def _marginals(filled: dict[str, Any], variation: str, count: Any) -> list[tuple
 
 
 def _events_ks(one: Floats, two: Floats) -> float:
-    found = compare_histograms((one, np.abs(one)), (two, np.abs(two)))
+    found = compare_histograms(Binned(one, np.abs(one)), Binned(two, np.abs(two)))
     return events_ks(0.0 if math.isnan(found.ks) else found.ks)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from coffea_conserv.errors import ConfigurationError
 
-__all__ = ("EventTest", "Settings")
+__all__ = ("Effort", "EventTest")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Effort:
     """How much effort tests take.
 
     Parameters

@@ -19,7 +19,7 @@ from coffea_conserv.evidence.checks import (
     detected,
     worse,
 )
-from coffea_conserv.evidence.effort import EventTest, Settings
+from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.histograms import Comparison
 from coffea_conserv.evidence.multivariate import compare_events
 from coffea_conserv.evidence.two_samples import LEAST
@@ -112,7 +112,7 @@ def gather_evidence(
     *,
     regions: Sequence[str] | None = None,
     uncertainty: float | None = None,
-    settings: Settings | None = None,
+    effort: Effort | None = None,
     mapper: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] = map,
     tested: Sequence[EventTest] | None = None,
 ) -> Evidence:
@@ -128,7 +128,7 @@ def gather_evidence(
         Which regions; all if not given.
     uncertainty
         Relative systematic uncertainty of bins; what the budget allows if not given.
-    settings
+    effort
         Effort of tiers B and C.
     mapper
         How they are spread, see :func:`coffea_conserv.evidence.multivariate.compare_events`.
@@ -153,7 +153,7 @@ def gather_evidence(
     checks = check_result(result, uncertainty=uncertainty, regions=chosen)
     done = tuple(row for row in tested or () if row.region in chosen)
     if events is not None and tested is None:
-        done = compare_events(events, _enough(result, events, chosen), settings, mapper=mapper)
+        done = compare_events(events, _enough(result, events, chosen), effort, mapper=mapper)
     found = detected(result, regions=chosen)
     there = {row.region: row.there for row in found}
     more = [Detected(t.region, t.variation, t.test, t.what, t.needed, there.get(t.region, 0.0)) for t in done]

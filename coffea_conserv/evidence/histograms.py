@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from coffea_conserv.limits.measures import effective_events, js_distance, ks_dis
 
 __all__ = (
     "LEVEL",
+    "Binned",
     "Comparison",
     "compare_histograms",
     "events_chi2",
@@ -66,9 +68,16 @@ class Comparison:
     effective: tuple[float, float]
 
 
+class Binned(NamedTuple):
+    """Contents of bins and their variances, shape (bins,) each."""
+
+    content: Floats
+    variance: Floats
+
+
 def compare_histograms(
-    one: tuple[Floats, Floats],
-    two: tuple[Floats, Floats],
+    one: Binned,
+    two: Binned,
     *,
     uncertainty: float = 0.0,
     circular: bool = False,
@@ -78,7 +87,7 @@ def compare_histograms(
     Parameters
     ----------
     one, two
-        Contents and variances, shape (bins,) each, of what is tested and of what is expected.
+        What is tested, and what is expected.
     uncertainty
         Relative systematic uncertainty of the bins of the second one.
     circular
@@ -88,7 +97,7 @@ def compare_histograms(
     --------
     >>> import numpy as np
     >>> contents = np.array([100.0, 50.0, 10.0])
-    >>> found = compare_histograms((contents + [10, 0, 0], contents), (contents, contents))
+    >>> found = compare_histograms(Binned(contents + [10, 0, 0], contents), Binned(contents, contents))
     >>> round(found.chi2, 3), found.ndf, round(found.p, 3), found.bin
     (0.5, 3, 0.919, 0)
     """

@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from coffea_conserv.evidence.effort import EventTest, Settings
+from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.histograms import LEVEL
 from coffea_conserv.evidence.pairs import pair_tests
 from coffea_conserv.evidence.two_samples import TwoSamples, make_samples
@@ -23,8 +22,8 @@ from coffea_conserv.names import VARIATIONS
 from coffea_conserv.sums.attacked_events import read_events
 
 __all__ = (
+    "Effort",
     "EventTest",
-    "Settings",
     "classifier_test",
     "compare_events",
     "energy_test",
@@ -38,7 +37,7 @@ Floats = NDArray[np.float64]
 def compare_events(
     folder: str | Path,
     regions: Sequence[str],
-    settings: Settings | None = None,
+    effort: Effort | None = None,
     *,
     mapper: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] = map,
 ) -> tuple[EventTest, ...]:
@@ -50,7 +49,7 @@ def compare_events(
         Which :class:`~coffea_conserv.Conserv` was given as ``keep=``.
     regions
         Which regions.
-    settings
+    effort
         How much effort it takes.
     mapper
         How work on (region, direction) is spread, as ``map`` takes it. On a Dask cluster:
@@ -67,14 +66,19 @@ def compare_events(
     InputError
         If there are no such events, or too few of them.
     """
-    how = Settings() if settings is None else settings
-    todo = list(product(regions, VARIATIONS[1:]))
+    how = Effort() if effort is None else effort
+    todo = [_Where(region, variation) for region in regions for variation in VARIATIONS[1:]]
     found = mapper(partial(_test_region, Path(folder), how), todo)
     return tuple(row for rows in found for row in rows)
 
 
-def _test_region(folder: Path, how: Settings, which: tuple[str, str]) -> list[EventTest]:
-    region, variation = which
+class _Where(NamedTuple):
+    region: str
+    variation: str
+
+
+def _test_region(folder: Path, how: Effort, where: _Where) -> list[EventTest]:
+    region, variation = where
     events = read_events(folder, region, most=how.events, seed=how.seed)
     samples = make_samples(events, variation, how.seed)
     rows = [
@@ -89,7 +93,7 @@ def _test_region(folder: Path, how: Settings, which: tuple[str, str]) -> list[Ev
 # ---------------------------------------------------------------------------------------- tier B: slices
 
 
-def sliced_tests(samples: TwoSamples, how: Settings) -> tuple[EventTest, EventTest]:
+def sliced_tests(samples: TwoSamples, how: Effort) -> tuple[EventTest, EventTest]:
     """Largest Kolmogorov–Smirnov and mean Wasserstein-1 distance over random directions.
 
     Parameters
@@ -153,7 +157,7 @@ def _permuted(name: str, values: Floats, samples: TwoSamples, *, power: float) -
 # ---------------------------------------------------------------------------------------- tier B: energy
 
 
-def energy_test(samples: TwoSamples, how: Settings) -> EventTest:
+def energy_test(samples: TwoSamples, how: Effort) -> EventTest:
     """Energy distance 2 E|X − Y| − E|X − X′| − E|Y − Y′| of a part of the events (Székely, Rizzo, 2013).
 
     Parameters
@@ -181,7 +185,7 @@ def energy_test(samples: TwoSamples, how: Settings) -> EventTest:
 # ------------------------------------------------------------------------------------ tier C: classifier
 
 
-def classifier_test(samples: TwoSamples, how: Settings) -> EventTest:
+def classifier_test(samples: TwoSamples, how: Effort) -> EventTest:
     """AUC of boosted trees that tell both samples apart, cross-validated.
 
     Parameters

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from coffea_conserv.evidence.effort import EventTest, Settings
-from coffea_conserv.evidence.histograms import compare_histograms, events_chi2
+from coffea_conserv.evidence.effort import Effort, EventTest
+from coffea_conserv.evidence.histograms import Binned, compare_histograms, events_chi2
 from coffea_conserv.evidence.two_samples import TwoSamples
 from coffea_conserv.sums.attacked_events import Events
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
 
-def pair_tests(events: Events, samples: TwoSamples, variation: str, how: Settings) -> EventTest:
+def pair_tests(events: Events, samples: TwoSamples, variation: str, how: Effort) -> EventTest:
     """χ² of every pair of quantities in bins of equal content.
 
     The probability of the most conspicuous pair is multiplied by the number of pairs (Bonferroni), which is
@@ -68,7 +68,7 @@ def _tested(cell: Cells, samples: TwoSamples, size: int) -> tuple[float, float]:
         w = weight[mask] / weight[mask].sum()
         filled = (np.bincount(cell[mask], values, size).astype(np.float64) for values in (w, w**2))
         pair.append(tuple(filled))
-    found = compare_histograms((pair[0][0], pair[0][1]), (pair[1][0], pair[1][1]))
+    found = compare_histograms(Binned(*pair[0]), Binned(*pair[1]))
     return float(stats.chi2.sf(found.chi2, max(found.ndf - 1, 1))), found.chi2
 
 

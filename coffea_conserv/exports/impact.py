@@ -168,7 +168,7 @@ def fit_impact(
     try:
         found = _with_profiles(fit(model, data, minos=names))
         without = _with_profiles(fit(model, data, minos=names[:1], fix_pars=fixed))
-        ranking = _ranked((fit, failures), (model, data, measurement.poi), found)
+        ranking = _ranked(_Fit(model, data, measurement.poi, fit, failures), found)
     except failures as error:
         msg = f"the fit of {measurement.poi} does not converge ({error}); look at the warnings"
         raise InputError(msg) from None
@@ -210,9 +210,18 @@ def _with_profiles(found: Any) -> Any:
     return type(found)(*values, minos_uncertainty=found.minos_uncertainty)
 
 
-def _ranked(
-    how: tuple[Callable[..., Any], type[Exception]], given: tuple[Any, Any, str], found: Any
-) -> tuple[Nuisance, ...]:
+@dataclass(frozen=True)
+class _Fit:
+    """Model and data of pyhf, the signal strength, how to fit them, and what a fit that fails raises."""
+
+    model: Any
+    data: Any
+    poi: str
+    run: Callable[..., Any]
+    failures: type[Exception]
+
+
+def _ranked(fit: _Fit, found: Any) -> tuple[Nuisance, ...]:
     """Impacts of all nuisances: the signal strength with each of them fixed at ± its error after the fit.
 
     Where no such fit converges, the covariance of the fit says it to first order.
@@ -220,9 +229,8 @@ def _ranked(
     ``cabinetry.fit.ranking`` does the same, but fails where that is outside of the bounds of a parameter, as
     for bins whose statistical error is above 100 %. Here the parameter stops at its bound.
     """
-    (fit, failures), (model, data, poi) = how, given
-    names, bounds = model.config.par_names, model.config.suggested_bounds()
-    place = names.index(poi)
+    model, names, bounds = fit.model, fit.model.config.par_names, fit.model.config.suggested_bounds()
+    place = names.index(fit.poi)
     rows = []
     for k, name in enumerate(names):
         if k == place or found.uncertainty[k] == 0:  # fixed: nothing is known about it but its value
@@ -233,9 +241,9 @@ def _ranked(
             start[k] = float(np.clip(start[k] + sign * found.uncertainty[k], *bounds[k]))
             fixed = [one or i == k for i, one in enumerate(model.config.suggested_fixed())]
             try:
-                moved = fit(model, data, init_pars=start, fix_pars=fixed).bestfit[place]
+                moved = fit.run(model, fit.data, init_pars=start, fix_pars=fixed).bestfit[place]
                 changes.append(float(moved - found.bestfit[place]))
-            except failures:
+            except fit.failures:
                 logger.warning("impact of %s to first order: no fit converges where it is moved", name)
                 changes.append(sign * float(found.corr_mat[place, k] * found.uncertainty[place]))
         rows.append(Nuisance(name, float(found.bestfit[k]), float(found.uncertainty[k]), *changes))

@@ -1,4 +1,4 @@
-"""Columns of an analysis as NumPy copies: the only module that knows awkward arrays."""
+"""Columns of an analysis as NumPy copies."""
 
 from __future__ import annotations
 

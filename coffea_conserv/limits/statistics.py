@@ -103,9 +103,10 @@ def statistics_of(
         _statistics(
             group,
             own,
-            (bins[place], len(names)),
             budget,
             degenerate(own.nominal, names) if odd[place] else (),
+            bins=bins[place],
+            features=len(names),
         )
         for place, (group, own) in enumerate(groups.items())
     )
@@ -119,10 +120,16 @@ def _odd(sums: Floats) -> NDArray[np.bool_]:
 
 
 def _statistics(
-    group: Group, contents: Contents, shape: tuple[int, int], budget: Budget, lost: tuple[Degenerate, ...]
+    group: Group,
+    contents: Contents,
+    budget: Budget,
+    lost: tuple[Degenerate, ...],
+    *,
+    bins: int,
+    features: int,
 ) -> Statistics:
     events = effective_events(contents.sum_w, contents.sum_w2) if contents.sum_w > 0 else 0.0
-    floors = Floors(events, *shape)
+    floors = Floors(events, bins, features)
     size = contents.sum_abs_w
     return Statistics(
         group,

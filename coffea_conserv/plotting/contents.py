@@ -13,12 +13,12 @@ from coffea_conserv.plotting.style import ATTACKED, Floats, edges_of
 if TYPE_CHECKING:
     from coffea_conserv.results.result import Result
 
-__all__ = ("Contents", "contents")
+__all__ = ("Filling", "contents")
 
 
 @dataclass(frozen=True)
-class Contents:
-    """Contents and variances of a quantity in a region by (process, variation), without flow bins.
+class Filling:
+    """Filling and variances of a quantity in a region by (process, variation), without flow bins.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ class Contents:
         return error
 
 
-def contents(result: Result, quantity: str, region: str) -> Contents:
-    """Contents of a quantity in a region."""
+def contents(result: Result, quantity: str, region: str) -> Filling:
+    """Filling of a quantity in a region."""
     value, variance = {}, {}
     for entry in result.templates(quantity, regions=[region]).entries:
         histograms = (entry.nominal, entry.up, entry.down)
@@ -81,4 +81,4 @@ def contents(result: Result, quantity: str, region: str) -> Contents:
                 variance[entry.process, variation] = np.asarray(histogram.variances(), dtype=np.float64)
     axis = result.axis(quantity)
     lacking = tuple(estimate.name for estimate in result.estimates if region not in estimate.regions)
-    return Contents(axis, result.title(quantity), edges_of(axis), value, variance, lacking)
+    return Filling(axis, result.title(quantity), edges_of(axis), value, variance, lacking)

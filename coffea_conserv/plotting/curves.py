@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.plotting.style import FILLS, STATUS, Floats, add_panel, frame, new_figure, style
+from coffea_conserv.plotting.style import FILLS, STATUS, Box, Floats, add_panel, frame, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def curve_plot(
         raise InputError(msg)
     with style():
         figure = new_figure((6.4, 5.2))
-        axes = add_panel(figure, (0.95, 0.85, 5.25, 3.95))
+        axes = add_panel(figure, Box(0.95, 0.85, 5.25, 3.95))
         marks = zip(curves.items(), cycle(FILLS), cycle(_MARKERS), strict=False)
         for (name, curve), colour, marker in marks:
             values = (_ratio(found) if weights is None else _change(found, weights) for found in curve)

@@ -10,12 +10,13 @@ from matplotlib.patheffects import Stroke, withStroke
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.names import DATA
-from coffea_conserv.plotting.contents import Contents, contents
+from coffea_conserv.plotting.contents import Filling, contents
 from coffea_conserv.plotting.style import (
     ATTACKED,
     FILLS,
     LEGEND,
     STATUS,
+    Box,
     Floats,
     frame,
     head,
@@ -62,14 +63,14 @@ def control_plot(
     Returns
     -------
     matplotlib.figure.Figure
-        Contents above; below, data and attacked totals over the nominal total with its statistical error.
+        Filling above; below, data and attacked totals over the nominal total with its statistical error.
         Under- and overflow are not shown. Where an estimate is not made, as in its own control region, data
         are shown above only: their ratio to an incomplete total says nothing.
     """
     filled = contents(result, quantity, region)
     with style():
         figure = new_figure((8.0, 7.6))
-        main, lower = two_panels(figure, (1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
+        main, lower = two_panels(figure, Box(1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
         order = _draw_stack(main, result, filled)
         _draw_totals(main, filled)
         _draw_data(main, filled)
@@ -82,7 +83,7 @@ def control_plot(
     return figure
 
 
-def _tops(filled: Contents) -> list[Floats]:
+def _tops(filled: Filling) -> list[Floats]:
     """Upper ends of everything that is drawn."""
     names = filled.names
     tops = [filled.total(names, variation) for variation in ("nominal", *ATTACKED)]
@@ -90,7 +91,7 @@ def _tops(filled: Contents) -> list[Floats]:
     return tops if filled.data is None else [*tops, filled.data[0] + filled.data[1]]
 
 
-def _draw_stack(axes: Axes, result: Result, filled: Contents) -> list[str]:
+def _draw_stack(axes: Axes, result: Result, filled: Filling) -> list[str]:
     """Draw the processes on each other, the largest on top; return their names from below."""
     order = sorted(filled.names, key=lambda name: float(filled.value[name, "nominal"].sum()))
     colours = dict(zip(result.process_names, FILLS * len(result.process_names), strict=False))
@@ -102,7 +103,7 @@ def _draw_stack(axes: Axes, result: Result, filled: Contents) -> list[str]:
     return order
 
 
-def _draw_totals(axes: Axes, filled: Contents) -> None:
+def _draw_totals(axes: Axes, filled: Filling) -> None:
     """Draw nominal with its statistical error and the attacked totals."""
     nominal, error = filled.total(filled.names, "nominal"), filled.error(filled.names, "nominal")
     _band(axes, filled.edges, nominal, error, label=_STAT)
@@ -111,7 +112,7 @@ def _draw_totals(axes: Axes, filled: Contents) -> None:
         _line(axes, filled.edges, filled.total(filled.names, variation), look)
 
 
-def _draw_data(axes: Axes, filled: Contents) -> None:
+def _draw_data(axes: Axes, filled: Filling) -> None:
     """Draw data with their statistical errors; bins without data have no point."""
     if filled.data is not None:
         _points(axes, filled.edges, *filled.data, label="data")
@@ -125,7 +126,7 @@ def _points(axes: Axes, edges: Floats, values: Floats, errors: Floats, **look: A
 
 def draw_ratios(
     axes: Axes,
-    filled: Contents,
+    filled: Filling,
     names: tuple[str, ...],
     *,
     data: bool = False,
@@ -217,14 +218,16 @@ def template_plot(
     _check_attacked(filled, process, region)
     with style():
         figure = new_figure((8.0, 7.6))
-        main, lower = two_panels(figure, (1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
-        _draw_template(result, (main, lower), filled, (process, region, quantity), share=0.25)
+        main, lower = two_panels(figure, Box(1.15, 0.72, 6.6, 6.48), filled.axis, filled.title)
+        _draw_template(
+            result, main, lower, filled, process=process, region=region, quantity=quantity, share=0.25
+        )
         main.legend(loc="upper right", title=LEGEND)
         frame(main, label, f"{process}, {region}")
     return figure
 
 
-def _check_attacked(filled: Contents, process: str, region: str) -> None:
+def _check_attacked(filled: Filling, process: str, region: str) -> None:
     if process not in filled.names:
         what = "data are never attacked" if process == DATA else f"there is no {process!r} in {region!r}"
         msg = f"{what}; the templates of region {region!r} are those of {', '.join(filled.names) or 'none'}"
@@ -257,9 +260,11 @@ def templates_plot(result: Result, region: str, quantity: str = "score", *, labe
         figure = new_figure((columns * wide, rows * high + 1.0))
         for position, name in enumerate(names):
             row, column = divmod(position, columns)
-            box = (column * wide + 1.15, (rows - 1 - row) * high + 0.75, wide - 1.4, high - 1.15)
+            box = Box(column * wide + 1.15, (rows - 1 - row) * high + 0.75, wide - 1.4, high - 1.15)
             main, lower = two_panels(figure, box, filled.axis, filled.title)
-            _draw_template(result, (main, lower), filled, (name, region, quantity), share=0.04)
+            _draw_template(
+                result, main, lower, filled, process=name, region=region, quantity=quantity, share=0.04
+            )
             frame(main, "", name)
         head(figure, label, region)
         legend_above(figure, down=0.35, columns=3)
@@ -268,15 +273,17 @@ def templates_plot(result: Result, region: str, quantity: str = "score", *, labe
 
 def _draw_template(
     result: Result,
-    panels: tuple[Axes, Axes],
-    filled: Contents,
-    which: tuple[str, str, str],
+    main: Axes,
+    lower: Axes,
+    filled: Filling,
     *,
+    process: str,
+    region: str,
+    quantity: str,
     share: float,
 ) -> None:
     """Draw the templates of one process into two panels; a share of the upper one is left for a legend."""
-    process, region, quantity = which
-    names, (main, lower), edges = (process,), panels, filled.edges
+    names, edges = (process,), filled.edges
     tops, bottoms = [], []
     for variation in ("nominal", *ATTACKED):
         value, error = filled.total(names, variation), filled.error(names, variation)

@@ -12,6 +12,7 @@ from coffea_conserv.errors import InputError
 from coffea_conserv.plotting.style import (
     ATTACKED,
     STATUS,
+    Box,
     add_panel,
     frame,
     head,
@@ -70,7 +71,7 @@ def detectability_plot(rows: Sequence[Detected], *, label: str = STATUS) -> Figu
         for position, region in enumerate(regions):
             line, column = divmod(position, columns)
             left, bottom = column * wide + 2.9, (lines - 1 - line) * high + 0.75
-            axes = add_panel(figure, (left, bottom, wide - 3.1, _ROW * len(tests)))
+            axes = add_panel(figure, Box(left, bottom, wide - 3.1, _ROW * len(tests)))
             _draw_tests(axes, [row for row in rows if row.region == region], tests)
             frame(axes, "", region)
         head(figure, label, "events that a test needs to see the attack (95 %)")
@@ -125,7 +126,7 @@ def impact_plot(impact: FitImpact, *, most: int = 20, label: str = STATUS) -> Fi
     with style():
         figure = new_figure((10.4, height + 1.45))
         bars, pulls = (
-            add_panel(figure, (left, 0.75, wide, height)) for left, wide in ((3.0, 4.2), (7.5, 2.7))
+            add_panel(figure, Box(left, 0.75, wide, height)) for left, wide in ((3.0, 4.2), (7.5, 2.7))
         )
         for axes in (bars, pulls):
             axes.set_ylim(len(chosen) - 0.5, -0.5)

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 
 from coffea_conserv.group import Group
 from coffea_conserv.limits.verdict import share_text, worst_limits
-from coffea_conserv.plotting.style import ATTACKED, STATUS, add_panel, head, new_figure, style
+from coffea_conserv.plotting.style import ATTACKED, STATUS, Box, add_panel, head, new_figure, style
 from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Cells:
         wide, high = self.size
         left = self.margin + (figure.get_figwidth() - self.width) / 2
         for position, variation in enumerate(ATTACKED):
-            axes = add_panel(figure, (left + position * (wide + _GAP), bottom, wide, high))
+            axes = add_panel(figure, Box(left + position * (wide + _GAP), bottom, wide, high))
             self._fill(axes, variation)
             names = self.rows if position == 0 else [""] * len(self.rows)
             axes.set_yticks(range(len(self.rows)), names)

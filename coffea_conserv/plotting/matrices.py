@@ -10,7 +10,7 @@ import numpy as np
 
 from coffea_conserv.limits.measures import correlation_shift
 from coffea_conserv.names import DATA
-from coffea_conserv.plotting.style import ATTACKED, STATUS, Floats, add_panel, head, new_figure, style
+from coffea_conserv.plotting.style import ATTACKED, STATUS, Box, Floats, add_panel, head, new_figure, style
 from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def correlation_plot(
         figure = new_figure((width, edge + side + 1.2))
         left = edge
         for position, (panel, shown) in enumerate(zip(panels, bars, strict=True)):
-            axes = add_panel(figure, (left, edge, side, side))
+            axes = add_panel(figure, Box(left, edge, side, side))
             image = _draw(axes, panel, names, first=position == 0)
             left += side + gap
             if shown:
-                scale = add_panel(figure, (left - 0.13, edge, 0.18, side))
+                scale = add_panel(figure, Box(left - 0.13, edge, 0.18, side))
                 figure.colorbar(image, cax=scale, label=panel.unit)
                 scale.yaxis.label.set_fontsize(13)
                 left += bar

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from coffea_conserv.plotting.contents import contents
 from coffea_conserv.plotting.distributions import draw_ratios
 from coffea_conserv.plotting.heatmaps import fooling_cells
-from coffea_conserv.plotting.style import STATUS, frame, head, legend_above, new_figure, ratio_panel, style
+from coffea_conserv.plotting.style import (
+    STATUS,
+    Box,
+    frame,
+    head,
+    legend_above,
+    new_figure,
+    ratio_panel,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +59,7 @@ def overview_plot(result: Result, *, label: str = STATUS) -> Figure:
             row, column = divmod(position, columns)
             bottom = tables + (rows - 1 - row) * high
             filled = contents(result, "score", region)
-            box = (column * wide + 1.05, bottom + 0.8, wide - 1.25, high - 1.2)
+            box = Box(column * wide + 1.05, bottom + 0.8, wide - 1.25, high - 1.2)
             axes = ratio_panel(figure, box, filled.axis, filled.title)
             draw_ratios(axes, filled, filled.names, data=True, named=True)
             frame(axes, "", region)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.plotting.style import STATUS, Floats, add_panel, head, new_figure, style
+from coffea_conserv.plotting.style import STATUS, Box, Floats, add_panel, head, new_figure, style
 from coffea_conserv.templates.template import LABEL
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def plane_plot(
         for k, (name, content, colours, limits) in enumerate(
             (*panels, ("attacked − nominal", two - one, "RdBu_r", (-reach, reach)))
         ):
-            panel = add_panel(figure, (0.85 + k * (_SIDE + _GAP), 0.75, _SIDE, _SIDE))
+            panel = add_panel(figure, Box(0.85 + k * (_SIDE + _GAP), 0.75, _SIDE, _SIDE))
             mesh = panel.pcolormesh(
                 edges[0], edges[1], content.T, cmap=colours, vmin=limits[0], vmax=limits[1], rasterized=True
             )
@@ -81,7 +81,7 @@ def plane_plot(
             if score is not None:
                 _boundary(panel, edges, score, working_point)
         left = 0.85 + 3 * (_SIDE + _GAP) - 0.1
-        figure.colorbar(mesh, cax=add_panel(figure, (left, 0.75, 0.18, _SIDE)), label="events / bin")
+        figure.colorbar(mesh, cax=add_panel(figure, Box(left, 0.75, 0.18, _SIDE)), label="events / bin")
         head(figure, label, "", right=f"attacked: {LABEL}")
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ __all__ = (
     "FILLS",
     "LEGEND",
     "STATUS",
+    "Box",
     "Figure",
     "Floats",
     "add_panel",
@@ -131,6 +132,15 @@ class _Figure(Figure):
             super().draw(renderer)
 
 
+class Box(NamedTuple):
+    """Place of a panel in inches from the lower left corner of its figure."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+
 def new_figure(size: tuple[float, float]) -> Figure:
     """Make a figure (width, height in inches) that can be saved but belongs to no window."""
     figure = _Figure(figsize=size)
@@ -138,7 +148,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def add_panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
+def add_panel(figure: Figure, box: Box) -> Axes:
     """Add a panel at left, bottom, width and height in inches.
 
     A place that is told needs no layout engine, which would take half of the time of a picture.
@@ -178,14 +188,12 @@ def edges_of(axis: Any) -> Floats:
     return edges if axis.traits.continuous else edges - 0.5
 
 
-def two_panels(
-    figure: Figure, box: tuple[float, float, float, float], axis: Any, title: str
-) -> tuple[Axes, Axes]:
+def two_panels(figure: Figure, box: Box, axis: Any, title: str) -> tuple[Axes, Axes]:
     """Make a panel for contents above a panel for ratios, both in a box in inches."""
     left, bottom, width, height = box
     low = 0.27 * (height - _PANELS_GAP)
-    main = add_panel(figure, (left, bottom + low + _PANELS_GAP, width, height - low - _PANELS_GAP))
-    lower = ratio_panel(figure, (left, bottom, width, low), axis, title)
+    main = add_panel(figure, Box(left, bottom + low + _PANELS_GAP, width, height - low - _PANELS_GAP))
+    lower = ratio_panel(figure, Box(left, bottom, width, low), axis, title)
     main.set_ylabel("Events / bin")
     main.yaxis.set_label_coords(-0.75 / width, 1.0)
     main.yaxis.set_minor_locator(AutoMinorLocator(2))
@@ -194,9 +202,9 @@ def two_panels(
     return main, lower
 
 
-def ratio_panel(figure: Figure, box: tuple[float, float, float, float], axis: Any, title: str) -> Axes:
+def ratio_panel(figure: Figure, box: Box, axis: Any, title: str) -> Axes:
     """Make a panel for ratios to nominal in a box in inches."""
-    axes, width = add_panel(figure, box), box[2]
+    axes, width = add_panel(figure, box), box.width
     axes.set_xlabel(title)
     axes.set_ylabel("Ratio to\nnominal", loc="center", fontsize=13)
     axes.axhline(1.0, color="black", linewidth=0.8)

@@ -285,7 +285,7 @@ class Conserv:
         def at(place: Place) -> Varied:
             models = load_models(self.handles, self.output, place)
             attack = Attack(self._task(), models, self.target, self.seed, place)
-            return values_by_variation(batch, attack, masks, (dataset, chunk), data=given.data)
+            return values_by_variation(batch, attack, masks, dataset=dataset, chunk=chunk, data=given.data)
 
         (values, unattacked), place = in_memory(self.device, at)
         sample = Sample(

@@ -63,8 +63,9 @@ def values_by_variation(
     batch: Batch,
     attack: Attack,
     regions: Mapping[str, NDArray[np.bool_]],
-    origin: tuple[str, str],
     *,
+    dataset: str,
+    chunk: str,
     data: bool,
 ) -> Varied:
     """Attack a chunk in both directions.
@@ -77,8 +78,8 @@ def values_by_variation(
         What they are attacked with.
     regions
         Name → mask.
-    origin
-        Dataset and chunk, of which the seed is made.
+    dataset, chunk
+        Where the events come from; the seed is made of it.
     data
         Whether these are real data, which are not attacked.
 
@@ -100,7 +101,7 @@ def values_by_variation(
         some = batch
         if attack.target == "correct":
             some = replace(batch, chosen=short(values["nominal"]["score"], task.points[0], direction))
-        seed = seed_of(attack.seed, *origin, direction)
+        seed = seed_of(attack.seed, dataset, chunk, direction)
         outcome = perturb(some, task, attack.models, direction, seed, attack.place.device)
         values[variation] = attack.quantities(batch, outcome.x)
         unattacked[variation] = outcome.unattacked

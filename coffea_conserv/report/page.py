@@ -100,10 +100,12 @@ def write_page(  # noqa: PLR0913 -- what there is of a run, all of it optional
     chosen = result.regions if regions is None else tuple(regions)
     pictures = {
         name: [Picture(_encoded(draw), text, wide) for draw, text, wide in drawn]
-        for name, drawn in draw_pictures(result, chosen, (evidence, impact), label, progress).items()
+        for name, drawn in draw_pictures(
+            result, chosen, evidence=evidence, impact=impact, label=label, progress=progress
+        ).items()
     }
     plain = result.to_dict()
-    sections = _sections(result, plain, chosen, (evidence, impact, controls), pictures)
+    sections = _sections(result, plain, chosen, pictures, evidence=evidence, impact=impact, controls=controls)
     values: dict[str, Any] = {"result": plain, "evidence": None if evidence is None else evidence.to_dict()}
     values |= {"impact": None if impact is None else impact.to_dict()}
     values |= {"controls": [asdict(row) for row in controls]}
@@ -191,11 +193,12 @@ def _sections(
     result: Result,
     plain: dict[str, Any],
     regions: Sequence[str],
-    parts: tuple[Evidence | None, FitImpact | None, Sequence[Control]],
     pictures: dict[str, list[Picture]],
+    *,
+    evidence: Evidence | None,
+    impact: FitImpact | None,
+    controls: Sequence[Control],
 ) -> list[_Section]:
-    evidence, impact, controls = parts
-
     def shown(name: str) -> list[Picture]:
         return pictures.get(name, [])
 

@@ -23,7 +23,9 @@ Drawn = tuple[Callable[[], Figure], str, bool]
 def draw_pictures(
     result: Result,
     regions: Sequence[str],
-    parts: tuple[Evidence | None, FitImpact | None],
+    *,
+    evidence: Evidence | None,
+    impact: FitImpact | None,
     label: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Drawn]]:
@@ -35,15 +37,15 @@ def draw_pictures(
         The result of a run.
     regions
         Which regions.
-    parts
-        Evidence and impact, where there are some.
+    evidence, impact
+        What is drawn of them, where there are some.
     label
         Status of the pictures.
     progress
         Called with the number of pictures done and of all pictures whenever one is drawn.
     """
     made: dict[str, list[Drawn]] = {}
-    for section, drawn in _all(result, regions, parts, label):
+    for section, drawn in _all(result, regions, evidence, impact, label):
         made.setdefault(section, []).append(drawn)
     total, done = sum(len(drawn) for drawn in made.values()), [0]
 
@@ -58,9 +60,12 @@ def draw_pictures(
 
 
 def _all(
-    result: Result, regions: Sequence[str], parts: tuple[Evidence | None, FitImpact | None], label: str
+    result: Result,
+    regions: Sequence[str],
+    evidence: Evidence | None,
+    impact: FitImpact | None,
+    label: str,
 ) -> Iterator[tuple[str, Drawn]]:
-    evidence, impact = parts
     yield "verdict", (partial(limits_plot, result, label=label), "used share of the tightest limits", True)
     yield "systematic", (partial(overview_plot, result, label=label), "score and fooling ratios", True)
     for region in regions:

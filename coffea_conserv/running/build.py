@@ -140,7 +140,7 @@ def _conserv(config: Configuration, document: Document, model: Any) -> Conserv:
     if config.build is not None:
         with document.at("build"):
             build = imported(config.build)
-            return _called_build(build, config.build, (found, budget), {**config.options, **settings})
+            return _called_build(build, config.build, found, budget, {**config.options, **settings})
     with document.at("features"):
         settings["features"] = _features(config, document)
     settings["watch"] = _watch(config, document)
@@ -151,9 +151,9 @@ def _conserv(config: Configuration, document: Document, model: Any) -> Conserv:
         return Conserv(model=found, budget=budget, **settings)
 
 
-def _called_build(build: Any, text: str, given: tuple[Any, Any], options: Mapping[str, Any]) -> Conserv:
+def _called_build(build: Any, text: str, model: Any, budget: Budget, options: Mapping[str, Any]) -> Conserv:
     try:
-        made: Conserv = build(*given, **options)
+        made: Conserv = build(model, budget, **options)
     except TypeError as error:
         msg = f"{text}(model, budget, {', '.join(options)}) fails: {error}"
         raise ConfigurationError(msg) from error

@@ -64,7 +64,14 @@ def look_ahead(
     )
     budget = plan.conserv.budget
     statistics = {row.group: row for row in still.conserv.result(first).statistics}
-    groups = _groups(first, (datasets, read), (budget, statistics), len(plan.conserv.features))
+    groups = _groups(
+        first,
+        statistics,
+        datasets=datasets,
+        read=read,
+        budget=budget,
+        features=len(plan.conserv.features),
+    )
     return Outlook(plan.conserv.config, datasets, budget, groups, cost)
 
 
@@ -93,12 +100,14 @@ def _memory() -> int:
 
 def _groups(
     sums: Sums,
-    sizes: tuple[Mapping[str, tuple[int, int]], Mapping[str, int]],
-    judged: tuple[Budget, Mapping[Group, Statistics]],
+    statistics: Mapping[Group, Statistics],
+    *,
+    datasets: Mapping[str, tuple[int, int]],
+    read: Mapping[str, int],
+    budget: Budget,
     features: int,
 ) -> tuple[ExpectedGroup, ...]:
     """Scale up what was read."""
-    (datasets, read), (budget, statistics) = sizes, judged
     made = []
     for (dataset, region, variation), values in sorted(sums.counts.items()):
         if variation != "nominal" or sums.real.get(dataset):

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,7 +176,7 @@ def to_file(path: Path, tell: Callable[[Message], None]) -> Iterator[ToFile]:
 def to_topic(client: Any, topic: str, tell: Callable[[Message], None]) -> Iterator[ToTopic]:
     """Hand on what workers of Dask send."""
 
-    def received(event: tuple[float, Message]) -> None:
+    def received(event: Sequence[Any]) -> None:  # time and message
         tell(event[1])
 
     client.subscribe_topic(topic, received)

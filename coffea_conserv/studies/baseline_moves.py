@@ -15,7 +15,7 @@ from coffea_conserv.features.feature import Feature
 from coffea_conserv.solvers.constraints import Limits, Totals, used
 from coffea_conserv.solvers.problem import Problem
 from coffea_conserv.solvers.transport.pricing import add
-from coffea_conserv.solvers.transport.solver import Run, Transport, _Point
+from coffea_conserv.solvers.transport.solver import Transport, TransportRun, _Point
 from coffea_conserv.solvers.transport.state import Offers, State
 
 __all__ = ("Push", "random_moves", "shuffled", "stepped")
@@ -55,7 +55,7 @@ def random_moves(problem: Problem, steps: int, seed: int) -> Tensor:
     return state.x
 
 
-class _Unguided(Run):
+class _Unguided(TransportRun):
     """Steps of ``transport`` without a price: whatever is inside of the limits is made."""
 
     def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:

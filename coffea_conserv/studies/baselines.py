@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
+from coffea_conserv.attacks.api import Attacked, Ready, Request, check_options, prepare
 from coffea_conserv.attacks.engine import Move, perturb, propose, within_limits
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError, ModelError
@@ -178,7 +178,7 @@ def baselines(  # noqa: PLR0913 -- the arguments of attack(); keywords with defa
     {'random': True, 'rdsa': False, 'fgsm': False, 'pgd': False}
     """
     strength = _Strength(size, steps, tries, names)
-    asked = Asked(
+    asked = Request(
         budget=budget,
         direction=direction,
         weights=weights,
@@ -206,10 +206,10 @@ def _moved(ready: Ready, strength: _Strength, seed: int) -> dict[str, Attacked]:
         "fgsm": partial(stepped, features=features, push=Push(size, size, 1)),
         "pgd": partial(stepped, features=features, push=Push(size, _OVERLAP * size / steps, steps)),
     }
-    batch, task, models, where = ready.batch, ready.task, ready.models, (ready.direction, ready.device)
+    batch, task, models = ready.batch, ready.task, ready.models
     made = {}
     for name in _possible(ready, strength):
-        outcome = propose(batch, task, models, where, moves[name])
+        outcome = propose(batch, task, models, ready.direction, ready.device, moves[name])
         if name == "random":  # proposers never judge: who promises to be inside is looked at like a solver
             outcome = within_limits(batch, task, models, outcome, ready.device)
         made[name] = ready.finish(outcome)
@@ -277,7 +277,7 @@ def compare(
         **{name: options.pop(name) for name in ("size", "steps", "tries", "names") if name in options}
     )
     check_options("compare", options, " and baselines")
-    asked = Asked(budget=budget, solver=solver, **options)
+    asked = Request(budget=budget, solver=solver, **options)
     at = partial(prepare, x, model, features, asked)
     return in_memory(asked.device, lambda place: _compared(at(place), strength, asked.seed))[0]
 

@@ -131,8 +131,8 @@ def fooling_bound(
     _check_short(sign * (logits_of(model, sample.astype(np.float32)) - offset), working_point)
     slices = [_Slices.make(column, f.axis.edges, cells) for column, f in zip(sample.T, features, strict=True)]
     some, whole = _across(model, slices, offset, sign)
-    limit = _correlation(sample, slices, correlation)
-    return FoolingBound(*(_solve(gain, slices, limit, band) for gain in (whole, some)))
+    row, room = _correlation(sample, slices, correlation)
+    return FoolingBound(*(_solve(gain, slices, row, room, band) for gain in (whole, some)))
 
 
 def check_least(name: str, value: Any, least: float) -> None:
@@ -245,7 +245,7 @@ def _correlation(sample: Floats, slices: list[_Slices], correlation: float) -> t
     return np.asarray(row.reshape(-1)), correlation * float(np.sqrt(1 + r * r))
 
 
-def _solve(gain: Floats, slices: list[_Slices], limit: tuple[Floats, float], band: float) -> float:
+def _solve(gain: Floats, slices: list[_Slices], row: Floats, room: float, band: float) -> float:
     first, second = slices
     sizes = len(first.share), len(second.share)
     rows = sparse.vstack(
@@ -255,7 +255,6 @@ def _solve(gain: Floats, slices: list[_Slices], limit: tuple[Floats, float], ban
         ]
     ).tocsr()
     share = np.concatenate([first.share, second.share])
-    row, room = limit
     upper, values = [sparse.csr_array(row[None]), sparse.csr_array(-row[None])], [np.full(2, room)]
     equal: dict[str, Any] = {"A_eq": rows, "b_eq": share}
     if band:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
+from coffea_conserv.attacks.api import Attacked, Ready, Request, check_options, prepare
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.event_rules import movable_events, obeying
 from coffea_conserv.attacks.judging import judge_groups
@@ -107,7 +107,7 @@ def run_controls(
     ('none', 0.0, True)
     """
     check_options("run_controls", options)
-    asked = Asked(budget=budget, **{"objective": "score", **options})
+    asked = Request(budget=budget, **{"objective": "score", **options})
 
     def at(place: Place) -> tuple[Control, ...]:
         ready = prepare(x, model, features, asked, place)
@@ -120,7 +120,7 @@ def run_controls(
     return in_memory(asked.device, at)[0]
 
 
-def _controls(ready: Ready, asked: Asked, random: Attacked) -> tuple[Control, ...]:
+def _controls(ready: Ready, asked: Request, random: Attacked) -> tuple[Control, ...]:
     """Rows of all controls, random moves among them."""
     attacked = _attack(ready, asked)
     rows = [_row("attack", "the attack", ready, attacked)]
@@ -136,7 +136,7 @@ def _controls(ready: Ready, asked: Asked, random: Attacked) -> tuple[Control, ..
     return tuple(_judged(rows))
 
 
-def _attack(ready: Ready, asked: Asked) -> Attacked:
+def _attack(ready: Ready, asked: Request) -> Attacked:
     found = perturb(ready.batch, ready.task, ready.models, asked.direction, asked.seed, ready.device)
     return ready.finish(found)
 
@@ -156,7 +156,7 @@ def _row(kind: str, name: str, ready: Ready, found: Attacked, chosen: Any = None
     return Control(kind, name, shift, change, error, found.verdict.passed, math.nan, passed=True)
 
 
-def _halves(ready: Ready, asked: Asked) -> Iterator[Control]:
+def _halves(ready: Ready, asked: Request) -> Iterator[Control]:
     """Attack both halves of the events on their own."""
     half = np.random.default_rng(asked.seed).permutation(len(ready.batch.x)) % 2 == 0
     for name, mask in (("one half of the events", half), ("the other half", ~half)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coffea_conserv.attacks.api import Asked, Attacked, Ready, check_options, prepare
+from coffea_conserv.attacks.api import Attacked, Ready, Request, check_options, prepare
 from coffea_conserv.attacks.batch import scores
 from coffea_conserv.attacks.engine import Outcome, perturb, within_limits
 from coffea_conserv.attacks.settings import short
@@ -68,7 +68,7 @@ def fooling_curve(
     """
     _check_nested(budgets, check_features(features))
     check_options("fooling_curve", options)
-    asked = Asked(budget=budgets[0], **options)
+    asked = Request(budget=budgets[0], **options)
     at = partial(prepare, x, model, features, asked)
     return in_memory(asked.device, lambda place: _curve(at(place), budgets, asked.seed))[0]
 

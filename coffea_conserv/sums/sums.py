@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import hist
 import numpy as np
@@ -188,7 +188,8 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
                 continue
             shifts[key], largest[key] = _shifts(sample, quantities, variation, mask)
             paired[key] = _paired(score_axis(score), scores[mask], values["score"][mask], sample.weight[mask])
-            fooling[key] = _fooling(sample, (scores, values["score"]), (variation, mask), block)
+            scored = _Scored(scores[mask], values["score"][mask], sample.weight[mask], block[mask])
+            fooling[key] = _fooling(scored, variation, as_points(sample.working_point))
     return Sums(
         config,
         _histograms(sample, quantities, score),
@@ -245,27 +246,22 @@ def _blocks(sample: Sample, quantities: tuple[Feature | Watched, ...]) -> NDArra
     return fold_index(*(sample.values["nominal"][name] for name in names), folds=BLOCKS)
 
 
-def _fooling(
-    sample: Sample,
-    scores: tuple[NDArray[Any], NDArray[Any]],
-    which: tuple[str, NDArray[np.bool_]],
-    block: NDArray[np.int64],
-) -> Floats:
-    """Sums of :data:`FOOLING` by working point and block of events, from nominal and attacked scores."""
-    points = as_points(sample.working_point)
-    return np.stack([_crossings(sample, scores, which, block, point) for point in points])
+class _Scored(NamedTuple):
+    """Scores before and after, weights, and blocks of the events of a region, shape (events,) each."""
+
+    nominal: NDArray[Any]
+    attacked: NDArray[Any]
+    weight: Floats
+    block: NDArray[np.int64]
 
 
-def _crossings(
-    sample: Sample,
-    scores: tuple[NDArray[Any], NDArray[Any]],
-    which: tuple[str, NDArray[np.bool_]],
-    block: NDArray[np.int64],
-    point: float,
-) -> Floats:
-    variation, mask = which
-    nominal, attacked = (score[mask] for score in scores)
-    weight = sample.weight[mask]
+def _fooling(events: _Scored, variation: str, points: Sequence[float]) -> Floats:
+    """Sums of :data:`FOOLING` by working point and block of events."""
+    return np.stack([_crossings(events, variation, point) for point in points])
+
+
+def _crossings(events: _Scored, variation: str, point: float) -> Floats:
+    nominal, attacked, weight, block = events
     sign = 1.0 if variation == "conservUp" else -1.0
     before = sign * (nominal - point) <= 0
     after = sign * (attacked - point) <= 0
@@ -281,7 +277,7 @@ def _crossings(
         weight * attacked,
         weight,
     )
-    sums = [np.bincount(block[mask], column, minlength=BLOCKS) for column in columns]
+    sums = [np.bincount(block, column, minlength=BLOCKS) for column in columns]
     return np.stack(sums, axis=1).astype(np.float64)
 
 

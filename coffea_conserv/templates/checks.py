@@ -5,7 +5,7 @@ The checks are those of Combine's ValidateDatacards, as far as they apply to tem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,18 +84,19 @@ def check_objective(objective: str) -> tuple[TemplateWarning, ...]:
 
 
 def check_template(
-    where: tuple[str, str],
+    process: str,
+    region: str,
     nominal: Floats,
     up: Floats,
     down: Floats,
-    labels: tuple[str, str] = VARIATIONS[1:],
+    labels: Sequence[str] = VARIATIONS[1:],
 ) -> tuple[TemplateWarning, ...]:
     """Check the templates of one process in one region.
 
     Parameters
     ----------
-    where
-        Process and region.
+    process, region
+        Which templates.
     nominal, up, down
         Contents, shape (bins,).
     labels
@@ -105,14 +106,14 @@ def check_template(
     --------
     >>> import numpy as np
     >>> nominal, up, down = np.array([[4.0, 4.0, 1.0], [3.0, 3.0, 3.0], [5.0, 4.0, 0.0]])
-    >>> [(found.kind, found.bins) for found in check_template(("W", "signal"), nominal, up, down)]
+    >>> [(found.kind, found.bins) for found in check_template("W", "signal", nominal, up, down)]
     [('above 100 %', (2,))]
     """
     if not nominal.any() and not up.any() and not down.any():
-        return (TemplateWarning(*where, "empty", "there are no events"),)
+        return (TemplateWarning(process, region, "empty", "there are no events"),)
     varied = dict(zip(labels, (up, down), strict=True))
     checks = (_bin_checks(nominal, varied), _shape_checks(nominal, varied))
-    return tuple(TemplateWarning(*where, *found) for check in checks for found in check)
+    return tuple(TemplateWarning(process, region, *found) for check in checks for found in check)
 
 
 def _bin_checks(nominal: Floats, varied: Mapping[str, Floats]) -> Iterator[tuple[str, str, tuple[int, ...]]]:

@@ -192,7 +192,7 @@ def make_templates(filled: Filled, *, objective: str, working_point: float) -> T
     for process, region in filled.groups:
         variations = VARIATIONS[:1] if process == DATA else VARIATIONS
         made = {
-            part: _slice(filled.histogram, (process, region, filled.names.labels[v]), filled.title)
+            part: _slice(filled, process, region, filled.names.labels[v])
             for part, v in zip(("nominal", "up", "down"), variations, strict=False)
         }
         paired = filled.paired.get((process, region))
@@ -210,15 +210,16 @@ def check_templates(entries: Sequence[Template]) -> tuple[TemplateWarning, ...]:
 def _warnings(entry: Template) -> Iterator[TemplateWarning]:
     nominal, up, down = (np.asarray(one.values()) for one in (entry.nominal, entry.up, entry.down))
     labels = (entry.names.up, entry.names.down)
-    yield from check_template((entry.process, entry.region), nominal, up, down, labels)
+    yield from check_template(entry.process, entry.region, nominal, up, down, labels)
 
 
-def _slice(filled: Any, key: tuple[str, str, str], title: str) -> Any:
+def _slice(filled: Filled, process: str, region: str, variation: str) -> Any:
     """One-dimensional copy with a labelled axis."""
-    axis = copy.copy(filled.axes[3])
-    axis.label = title
-    label = None if key[2] == filled.axes[2].value(0) else LABEL
+    histogram = filled.histogram
+    axis = copy.copy(histogram.axes[3])
+    axis.label = filled.title
+    label = None if variation == histogram.axes[2].value(0) else LABEL
     made: Any = Hist(axis, storage=storage.Weight(), label=label)
-    position = tuple(list(filled.axes[i]).index(label) for i, label in enumerate(key))
-    made.view(flow=True)[...] = filled.view(flow=True)[position]
+    position = tuple(list(histogram.axes[i]).index(key) for i, key in enumerate((process, region, variation)))
+    made.view(flow=True)[...] = histogram.view(flow=True)[position]
     return made

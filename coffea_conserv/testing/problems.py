@@ -150,7 +150,7 @@ class Case:
 
     def proposed(self, move: Callable[[Problem], Tensor]) -> NDArray[np.float32]:
         """Features as somebody moves them, shape (events, features); nobody has judged the sample."""
-        return propose(self.batch, self.task, [self.model], (self.direction, CPU), move).x
+        return propose(self.batch, self.task, [self.model], self.direction, CPU, move).x
 
     def problems(self) -> list[Problem]:
         """What a solver gets: one problem, or one for each sign of the weights."""

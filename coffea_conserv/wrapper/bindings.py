@@ -130,7 +130,7 @@ class Bindings:
                 continue
             where = f"feature {feature.name!r}"
             flat, first, count = _flattened(where, bound, column_of(events, bound.column, where))
-            place = _place(where, bound, (first, count), chosen, selected)
+            place = _place(where, bound, first, count, chosen, selected)
             values[feature.name] = _picked(feature, bound, flat, place)
             index[feature.name] = place
         self._distinct(index)
@@ -285,12 +285,13 @@ def _flattened(
 def _place(
     where: str,
     bound: Bound,
-    lists: tuple[NDArray[np.int64], NDArray[np.int64]],
+    first: NDArray[np.int64],
+    count: NDArray[np.int64],
     chosen: NDArray[np.bool_],
     selected: Any,
 ) -> NDArray[np.int64]:
     """Position of the value of each selected event in the flat column, −1 where there is none."""
-    first, count = (part[chosen] for part in lists)
+    first, count = first[chosen], count[chosen]
     at: Any = 0 if bound.at is None else bound.at
     if callable(at):
         given = ak.fill_none(ak.Array(at(selected)), -1)

@@ -12,11 +12,79 @@ from torch import Tensor
 from coffea_conserv.limits.measures import RMS_PER_JSD
 from coffea_conserv.solvers.constraints import BAND, FLOOR, JSD, Limits
 
-__all__ = ("Bounds", "Events", "Offers", "Rules", "Sums", "make_bounds")
+__all__ = (
+    "Bounds",
+    "Change",
+    "Hop",
+    "Present",
+    "Rules",
+    "SearchEvents",
+    "SearchOffers",
+    "SearchSums",
+    "Spot",
+    "TableBin",
+    "Target",
+    "Value",
+    "make_bounds",
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
+
+
+class Value(NamedTuple):
+    """Value of a feature of an event, or of what else is carried along for it."""
+
+    event: int
+    column: int
+
+
+class Spot(NamedTuple):
+    """Table, feature or further limit of a group."""
+
+    group: int
+    column: int
+
+
+class TableBin(NamedTuple):
+    """Bin of a table of a group."""
+
+    group: int
+    table: int
+    bin: int
+
+
+class Hop(NamedTuple):
+    """Bins of a table that the weight of an event leaves and enters."""
+
+    start: int
+    end: int
+
+
+class Target(NamedTuple):
+    """Event among the offers, its candidate, and the best cost so far."""
+
+    offer: int
+    candidate: int
+    best: float
+
+
+class Present(NamedTuple):
+    """What the row of an event as it is adds, that row, room for another one, and a memory of bins."""
+
+    before: float
+    now: Floats
+    row: Floats
+    memory: Floats
+
+
+class Change(NamedTuple):
+    """New standardised value of an event, and its bins in the tables that depend on it."""
+
+    new: np.float32
+    tables: Integers
+    cells: Integers
 
 
 class Bounds(NamedTuple):
@@ -49,7 +117,7 @@ class Bounds(NamedTuple):
     more: Floats
 
 
-class Sums(NamedTuple):
+class SearchSums(NamedTuple):
     """Running sums, as in :class:`coffea_conserv.solvers.constraints.Totals`, and measures made of them.
 
     ``shift`` is the square of the change of the correlation matrix, shape (groups,); ``divergence`` that of
@@ -65,7 +133,7 @@ class Sums(NamedTuple):
     used: Floats
 
 
-class Events(NamedTuple):
+class SearchEvents(NamedTuple):
     """All events: z, which values are there, weight, group, bins of the tables."""
 
     z: NDArray[np.float32]
@@ -86,7 +154,7 @@ class Rules(NamedTuple):
     limit_frobenius: float
 
 
-class Offers(NamedTuple):
+class SearchOffers(NamedTuple):
     """Candidates of some events for one feature.
 
     ``event`` is the index of each event; ``z`` and ``fine`` are new z and whether they are possible, shape

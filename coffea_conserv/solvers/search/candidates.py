@@ -68,7 +68,8 @@ class Column:
 
     def draw(
         self,
-        at: tuple[NDArray[np.float32], NDArray[np.float32]],
+        x: NDArray[np.float32],
+        nominal: NDArray[np.float32],
         group: NDArray[np.int64],
         sign: NDArray[Any],
         changes: Changes,
@@ -77,14 +78,13 @@ class Column:
 
         Parameters
         ----------
-        at, group
+        x, nominal, group
             Values now and nominally, and groups of the events, shape (events,) each.
         sign
             +1 where a value is to rise, −1 where it is to fall, same shape.
         changes
             How far the candidates are to go.
         """
-        x, nominal = at
         now, up = x.astype(np.float64)[:, None], sign.astype(np.float64)[:, None]
         low, high, spread = (edge[group][:, None] for edge in (self.low, self.high, self.spread))
         axis, period = self.feature.axis, 0.0

@@ -47,7 +47,7 @@ def by_gradient(problem: Problem, x: Tensor) -> Signs:
 
 
 def by_donors(
-    problem: Problem, x: Tensor, logit: Tensor, which: tuple[Tensor, int], rng: np.random.Generator
+    problem: Problem, x: Tensor, logit: Tensor, rows: Tensor, donors: int, rng: np.random.Generator
 ) -> Signs:
     """Tell the same from what values of other events would change.
 
@@ -57,18 +57,19 @@ def by_donors(
         With any model.
     x, logit
         Current features and logits, shape (events, features) and (events,).
-    which
-        Index of the events that are to be moved, and number of donors of each value.
+    rows
+        Index of the events that are to be moved.
+    donors
+        Number of donors of each value.
     rng
         Source of the donors.
     """
-    rows, donors = which
     signs = torch.zeros_like(x)
     for part in torch.split(rows, _CHUNK):
         for j in np.flatnonzero(problem.free.any(0).cpu().numpy()).tolist():
             best = torch.zeros_like(logit[part])
             for _ in range(donors):
-                change, way = _tried(problem, x, logit, (part, j), rng)
+                change, way = _tried(problem, x, logit, part, j, rng)
                 ahead = change.abs() > best
                 best = torch.where(ahead, change.abs(), best)
                 signs[part, j] = torch.where(ahead, way * change.sign(), signs[part, j])
@@ -77,10 +78,9 @@ def by_donors(
 
 
 def _tried(
-    problem: Problem, x: Tensor, logit: Tensor, where: tuple[Tensor, int], rng: np.random.Generator
+    problem: Problem, x: Tensor, logit: Tensor, rows: Tensor, j: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Change of the logits with a value of a random donor, 0 where there is none, and which way that lies."""
-    rows, j = where
     donor = _donors(problem, rows, rng)
     step = x[donor, j] - x[rows, j]
     axis = problem.features[j].axis

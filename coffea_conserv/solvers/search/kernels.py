@@ -18,7 +18,21 @@ import numba
 import numpy as np
 
 from coffea_conserv.solvers.search import arrays
-from coffea_conserv.solvers.search.arrays import Bounds, Events, Floats, Integers, Offers, Sums
+from coffea_conserv.solvers.search.arrays import (
+    Bounds,
+    Change,
+    Floats,
+    Hop,
+    Integers,
+    Present,
+    SearchEvents,
+    SearchOffers,
+    SearchSums,
+    Spot,
+    TableBin,
+    Target,
+    Value,
+)
 
 __all__ = ("measure", "sweep", "undo")
 
@@ -80,9 +94,9 @@ def _deviation(kind: int, p: float, q: float) -> float:
 
 
 @_compiled
-def _bin(bounds: Bounds, spot: tuple[int, int, int], p: float, q: float) -> float:
+def _bin(bounds: Bounds, cell: TableBin, p: float, q: float) -> float:
     """Share of one bin in the running measure of its table: of a band with sides, as a part of its own."""
-    g, t, at = spot
+    g, t, at = cell
     found = _deviation(bounds.kind[t], p, q)
     if bounds.sides.shape[0] == 0 or bounds.kind[t] != _BAND or found <= _ROUNDING:
         return found
@@ -91,7 +105,7 @@ def _bin(bounds: Bounds, spot: tuple[int, int, int], p: float, q: float) -> floa
 
 
 @_compiled
-def _row(bounds: Bounds, sums: Sums, events: Events, at: tuple[int, int], new: float, row: Floats) -> float:
+def _row(bounds: Bounds, sums: SearchSums, events: SearchEvents, at: Value, new: float, row: Floats) -> float:
     """Square of what a feature adds to the change of correlations, if an event has another value.
 
     ``at`` is event and feature; ``row`` gets the changes of the correlations of the feature, and if there is
@@ -123,7 +137,7 @@ def _row(bounds: Bounds, sums: Sums, events: Events, at: tuple[int, int], new: f
 
 
 @_compiled
-def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tuple[int, int]) -> bool:
+def _kept(bounds: Bounds, sums: SearchSums, spot: Spot, w: float, bins: Hop) -> bool:
     """Whether a table stays within its limit, or gets no worse, if a weight goes to another bin."""
     (g, q), (a, b) = spot, bins
     last = bounds.reference.shape[2] - 1
@@ -135,14 +149,14 @@ def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tup
     if bounds.kind[q] > _BAND:
         return bool(left >= bounds.floor[g, a])
     for n in range(len(bounds.more_table)):
-        if bounds.more_table[n] == q and not _further(bounds, sums, (g, n), w, bins):
+        if bounds.more_table[n] == q and not _further(bounds, sums, Spot(g, n), w, bins):
             return False
     size, kind, limit = bounds.size[g, q], bounds.kind[q], bounds.table[g, q]
     value = sums.used[g, q] if kind != _BAND else 0.0
     for at, by in ((a, -w), (b, w)):
         p, content = bounds.reference[g, q, at] / size, sums.content[g, q, at]
-        before = _bin(bounds, (g, q, at), p, content / size)
-        after = _bin(bounds, (g, q, at), p, (content + by) / size)
+        before = _bin(bounds, TableBin(g, q, at), p, content / size)
+        after = _bin(bounds, TableBin(g, q, at), p, (content + by) / size)
         if kind == _BAND and after > limit and after > before + _SLACK:
             return False
         value += after - before
@@ -150,9 +164,9 @@ def _kept(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tup
 
 
 @_compiled
-def _further(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: tuple[int, int]) -> bool:
+def _further(bounds: Bounds, sums: SearchSums, spot: Spot, w: float, bins: Hop) -> bool:
     """Whether a further limit on a table is kept, or gets no worse, if a weight goes to another bin."""
-    (g, n), (a, b), limit = spot, bins, bounds.more[spot]
+    (g, n), (a, b), limit = spot, bins, bounds.more[spot.group, spot.column]
     kind, t = bounds.more_kind[n], bounds.more_table[n]
     before, after = np.zeros(3), np.zeros(3)  # sum of squares or largest step, then its smallest and largest
     steps, size = np.zeros(2), bounds.size[g, t]
@@ -171,7 +185,7 @@ def _further(bounds: Bounds, sums: Sums, spot: tuple[int, int], w: float, bins: 
 
 
 @_compiled
-def _entries(bounds: Bounds, spot: tuple[int, int], now: Floats, row: Floats) -> bool:
+def _entries(bounds: Bounds, spot: Spot, now: Floats, row: Floats) -> bool:
     """Whether every entry of a row is within its own limit, or gets no worse."""
     g, j = spot
     for k in range(bounds.element.shape[2]):
@@ -182,12 +196,12 @@ def _entries(bounds: Bounds, spot: tuple[int, int], now: Floats, row: Floats) ->
 
 
 @_compiled
-def _jump(bounds: Bounds, sums: Sums, spot: tuple[int, int, int], by: float, out: Floats) -> None:
+def _jump(bounds: Bounds, sums: SearchSums, cell: TableBin, by: float, out: Floats) -> None:
     """Give what a bin that changes by a weight adds to two divergences of Jensen and Shannon.
 
     These are the one from the clean and the one from the present histogram, shape (2,).
     """
-    g, q, at = spot
+    g, q, at = cell
     size = bounds.size[g, q]
     p, before = bounds.reference[g, q, at] / size, sums.content[g, q, at] / size
     after = before + by / size
@@ -197,21 +211,26 @@ def _jump(bounds: Bounds, sums: Sums, spot: tuple[int, int, int], by: float, out
 
 @_compiled
 def _distances(
-    bounds: Bounds, sums: Sums, events: Events, spot: tuple[int, int], bins: tuple[int, int], memory: Floats
+    bounds: Bounds,
+    sums: SearchSums,
+    events: SearchEvents,
+    at: Value,
+    bins: Hop,
+    memory: Floats,
 ) -> tuple[float, float]:
     """Distances of Jensen and Shannon after event i goes to another bin: from the clean, and from now.
 
-    ``spot`` is event and table. ``memory`` of shape (bins, 2) keeps what is known of this event's bins, NaN
+    ``memory`` of shape (bins, 2) keeps what is known of this event's bins, NaN
     where nothing is: candidates are more than bins, and logarithms are slow.
     """
-    (i, q), (a, b) = spot, bins
+    (i, q), (a, b) = at, bins
     g, w = events.group[i], events.weight[i]
     if a == b:
         return math.sqrt(max(sums.divergence[g, q], 0.0)), 0.0
     if math.isnan(memory[a, 0]):
-        _jump(bounds, sums, (g, q, a), -w, memory[a])
+        _jump(bounds, sums, TableBin(g, q, a), -w, memory[a])
     if math.isnan(memory[b, 0]):
-        _jump(bounds, sums, (g, q, b), w, memory[b])
+        _jump(bounds, sums, TableBin(g, q, b), w, memory[b])
     total = sums.divergence[g, q] + memory[a, 0] + memory[b, 0]
     return math.sqrt(max(total, 0.0)), math.sqrt(memory[a, 1] + memory[b, 1])
 
@@ -219,33 +238,29 @@ def _distances(
 @_compiled
 def _cost(
     bounds: Bounds,
-    sums: Sums,
-    events: Events,
-    offers: Offers,
-    target: tuple[int, int, float],
-    present: tuple[float, Floats, Floats, Floats],
+    sums: SearchSums,
+    events: SearchEvents,
+    offers: SearchOffers,
+    target: Target,
+    present: Present,
 ) -> float:
-    """Cost of a candidate, ∞ if it breaks a limit or cannot be below the best one so far.
-
-    ``target`` is the event among the offers, the candidate, and the best cost so far; ``present`` is what
-    :func:`_row` gives for the event as it is, value and row; room for another row; a memory of bins.
-    """
+    """Cost of a candidate, ∞ if it breaks a limit or cannot be below the best one so far."""
     (n, c, best), (before, now, row, memory), rules = target, present, offers.rules
     i, j, q = offers.event[n], rules.feature, rules.table
     g, w, cost = events.group[i], events.weight[i], 0.0
     if q >= 0:
         far, alone = _distances(
-            bounds, sums, events, (i, q), (events.cells[i, q], offers.cells[n, c, 0]), memory
+            bounds, sums, events, Value(i, q), Hop(events.cells[i, q], offers.cells[n, c, 0]), memory
         )
         cost = rules.alpha * far
         if alone > rules.limit_jsd or cost >= best:
             return math.inf
-    square = sums.shift[g] + _row(bounds, sums, events, (i, j), np.float64(offers.z[n, c]), row) - before
+    square = sums.shift[g] + _row(bounds, sums, events, Value(i, j), np.float64(offers.z[n, c]), row) - before
     square = max(square, 0.0)
     cost += rules.beta * math.sqrt(square) / bounds.norm[g]
     if cost >= best or (math.sqrt(square) > bounds.correlation[g] and square > sums.shift[g]):
         return math.inf
-    if bounds.element.size and not _entries(bounds, (g, j), now, row):
+    if bounds.element.size and not _entries(bounds, Spot(g, j), now, row):
         return math.inf
     change = 0.0
     for k in range(events.z.shape[1]):
@@ -254,7 +269,7 @@ def _cost(
         return math.inf
     for u in range(len(offers.tables)):
         t = offers.tables[u]
-        if not _kept(bounds, sums, (g, t), w, (events.cells[i, t], offers.cells[n, c, u])):
+        if not _kept(bounds, sums, Spot(g, t), w, Hop(events.cells[i, t], offers.cells[n, c, u])):
             return math.inf
     return float(cost)
 
@@ -262,17 +277,17 @@ def _cost(
 @_compiled
 def _make(
     bounds: Bounds,
-    sums: Sums,
-    events: Events,
-    at: tuple[int, int],
-    change: tuple[np.float32, Integers, Integers],
+    sums: SearchSums,
+    events: SearchEvents,
+    at: Value,
+    change: Change,
 ) -> None:
-    """Make one change, of the event and of all sums; ``change``: new z, tables and bins in these."""
+    """Make one change, of the event and of all sums."""
     (i, j), (new, tables, cells) = at, change
     g, w, old, row = events.group[i], events.weight[i], np.float64(events.z[i, j]), np.empty(len(events.z[i]))
     by = w * (np.float64(new) - old)
     square = w * (np.float64(new) * np.float64(new) - old * old)
-    sums.shift[g] -= _row(bounds, sums, events, (i, j), old, row)
+    sums.shift[g] -= _row(bounds, sums, events, Value(i, j), old, row)
     for k in range(len(row)):
         if events.there[i, k]:
             sums.first[g, j, k] += by
@@ -280,7 +295,7 @@ def _make(
             sums.cross[g, j, k] += square if k == j else by * events.z[i, k]
             sums.cross[g, k, j] = sums.cross[g, j, k]
     events.z[i, j] = new
-    sums.shift[g] = max(sums.shift[g] + _row(bounds, sums, events, (i, j), np.float64(new), row), 0.0)
+    sums.shift[g] = max(sums.shift[g] + _row(bounds, sums, events, Value(i, j), np.float64(new), row), 0.0)
     for u in range(len(tables)):
         t = tables[u]
         if events.cells[i, t] != cells[u]:
@@ -291,19 +306,19 @@ def _make(
 
 
 @_compiled
-def _table(bounds: Bounds, sums: Sums, g: int, t: int) -> None:
+def _table(bounds: Bounds, sums: SearchSums, g: int, t: int) -> None:
     """Measures of one table from its bins: sums of differences would pile up their rounding."""
     size, total, used = bounds.size[g, t], 0.0, 0.0
     for at in range(bounds.reference.shape[2] - 1):
         p, q = bounds.reference[g, t, at] / size, sums.content[g, t, at] / size
         total += _divergence(p, q)
-        own = _bin(bounds, (g, t, at), p, q) if bounds.kind[t] <= _BAND else 0.0
+        own = _bin(bounds, TableBin(g, t, at), p, q) if bounds.kind[t] <= _BAND else 0.0
         used = max(used, own) if bounds.kind[t] == _BAND else used + own
     sums.divergence[g, t], sums.used[g, t] = total, used
 
 
 @_compiled
-def measure(bounds: Bounds, sums: Sums, events: Events) -> None:
+def measure(bounds: Bounds, sums: SearchSums, events: SearchEvents) -> None:
     """All measures from the sums, in place."""
     groups, d = len(sums.shift), events.z.shape[1]
     row, done = np.empty(d), np.zeros(groups, dtype=np.bool_)
@@ -313,7 +328,7 @@ def measure(bounds: Bounds, sums: Sums, events: Events) -> None:
             continue
         done[g], total = True, 0.0
         for j in range(d):
-            part = _row(bounds, sums, events, (i, j), np.float64(events.z[i, j]), row)
+            part = _row(bounds, sums, events, Value(i, j), np.float64(events.z[i, j]), row)
             total += part - np.sum(row * row)  # an entry is in the rows of both of its features
         sums.shift[g] = total
         for t in range(len(bounds.kind)):
@@ -321,7 +336,7 @@ def measure(bounds: Bounds, sums: Sums, events: Events) -> None:
 
 
 @_compiled
-def sweep(bounds: Bounds, sums: Sums, events: Events, offers: Offers) -> Integers:
+def sweep(bounds: Bounds, sums: SearchSums, events: SearchEvents, offers: SearchOffers) -> Integers:
     """Offer candidates to one event after the other, in place.
 
     Returns
@@ -335,22 +350,24 @@ def sweep(bounds: Bounds, sums: Sums, events: Events, offers: Offers) -> Integer
     memory = np.empty((bounds.reference.shape[2], 2))
     for n in range(len(offers.event)):
         best, i = math.inf, offers.event[n]
-        present = (_row(bounds, sums, events, (i, j), np.float64(events.z[i, j]), now), now, row, memory)
+        before = _row(bounds, sums, events, Value(i, j), np.float64(events.z[i, j]), now)
+        present = Present(before, now, row, memory)
         memory[:] = math.nan
         for c in range(offers.z.shape[1]):
             if offers.fine[n, c]:
-                cost = _cost(bounds, sums, events, offers, (n, c, best), present)
+                cost = _cost(bounds, sums, events, offers, Target(n, c, best), present)
                 if cost < best:
                     best, taken[n] = cost, c
         c = taken[n]
         if c >= 0:
-            _make(bounds, sums, events, (i, j), (offers.z[n, c], offers.tables, offers.cells[n, c]))
+            change = Change(offers.z[n, c], offers.tables, offers.cells[n, c])
+            _make(bounds, sums, events, Value(i, j), change)
     return taken
 
 
 @_compiled
-def undo(bounds: Bounds, sums: Sums, events: Events, before: Offers) -> None:
+def undo(bounds: Bounds, sums: SearchSums, events: SearchEvents, before: SearchOffers) -> None:
     """Give events back what they had of a feature, the only candidate of each, in place."""
     for n in range(len(before.event)):
-        change = (before.z[n, 0], before.tables, before.cells[n, 0])
-        _make(bounds, sums, events, (before.event[n], before.rules.feature), change)
+        change = Change(before.z[n, 0], before.tables, before.cells[n, 0])
+        _make(bounds, sums, events, Value(before.event[n], before.rules.feature), change)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ from torch import Tensor
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.solvers.constraints import Totals
 from coffea_conserv.solvers.problem import Problem, standard
-from coffea_conserv.solvers.search.arrays import Events, Offers, Rules, Sums, make_bounds
+from coffea_conserv.solvers.search.arrays import Rules, SearchEvents, SearchOffers, SearchSums, make_bounds
 from coffea_conserv.solvers.search.candidates import Column
 from coffea_conserv.solvers.search.directions import by_donors, by_gradient
 
-__all__ = ("PRESETS", "Run", "Search", "Searched")
+__all__ = ("PRESETS", "Search", "SearchRun", "Searched")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -106,9 +106,9 @@ class Search:
             raise ConfigurationError(msg)
         return PRESETS[name]
 
-    def bind(self, problem: Problem, seed: int) -> Run:
+    def bind(self, problem: Problem, seed: int) -> SearchRun:
         """Prepare to solve a problem."""
-        return Run(problem, self, seed)
+        return SearchRun(problem, self, seed)
 
     def changes(self, rng: np.random.Generator, room: Floats, spread: Floats) -> Floats:
         """Wanted changes of some values, shape (events, candidates), from columns of shape (events, 1)."""
@@ -176,11 +176,24 @@ class _Work:
 
     x: NDArray[np.float32]
     logit: Tensor
-    events: Events
-    sums: Sums
+    events: SearchEvents
+    sums: SearchSums
 
 
-class Run:
+class _Candidates(NamedTuple):
+    """New values of a feature for some events, which of them can be, and their derived bins.
+
+    ``rows`` has the shape (events,), ``values`` and ``fine`` (events, candidates), ``cells`` one axis more.
+    """
+
+    rows: Integers
+    feature: int
+    values: NDArray[np.float32]
+    fine: NDArray[np.bool_]
+    cells: Integers
+
+
+class SearchRun:
     """One problem while it is solved; makes an iteration at a time."""
 
     def __init__(self, problem: Problem, settings: Search, seed: int) -> None:
@@ -235,17 +248,17 @@ class Run:
             return by_gradient(self.problem, state.x)
         rows = torch.as_tensor(np.flatnonzero(self._todo(state.logit)), device=state.x.device)
         rng = np.random.default_rng((self.seed, state.step, 1))
-        return by_donors(self.problem, state.x, state.logit, (rows, self.settings.donors), rng)
+        return by_donors(self.problem, state.x, state.logit, rows, self.settings.donors, rng)
 
     def _work(self, state: Searched) -> _Work:
         problem = self.problem
         copies = [np.array(_numpy(part)) for part in (state.x, state.z, state.cells.long())]
-        events = Events(copies[1], _numpy(problem.there), _numpy(problem.weight), self.group, copies[2])
+        events = SearchEvents(copies[1], _numpy(problem.there), _numpy(problem.weight), self.group, copies[2])
         totals, size = state.totals, problem.limits.table.shape
         first, second, cross, content = (
             np.array(_numpy(part)) for part in (totals.first, totals.second, totals.cross, totals.content)
         )
-        sums = Sums(
+        sums = SearchSums(
             first,
             second,
             cross,
@@ -265,22 +278,22 @@ class Run:
         size = max(1, _BLOCK // (self.settings.num_candidates or _GRID))
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            values, offers = self._offers(work, j, (part, sign[part]), rng)
+            values, offers = self._offers(work, j, part, sign[part], rng)
             taken = self.kernels.sweep(self.bounds, work.sums, work.events, offers)
             hit = np.flatnonzero(taken >= 0)
             work.x[part[hit], j] = values[hit, taken[hit]]
-        self._look(work, j, np.sort(rows[work.x[rows, j] != before[rows]]), (before, cells))
+        self._look(work, j, np.sort(rows[work.x[rows, j] != before[rows]]), before, cells)
 
     def _offers(
-        self, work: _Work, j: int, which: tuple[Integers, NDArray[np.float32]], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Offers]:
+        self, work: _Work, j: int, rows: Integers, sign: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], SearchOffers]:
         """Candidates of some events, as values and in the terms of the compiled loop."""
-        (rows, sign), column, group = which, self.columns[j], self.group[which[0]]
+        column, group = self.columns[j], self.group[rows]
 
         def changes(room: Floats, spread: Floats) -> Floats:
             return self.settings.changes(rng, room, spread)
 
-        values, fine = column.draw((work.x[rows, j], self.nominal[rows, j]), group, sign, changes)
+        values, fine = column.draw(work.x[rows, j], self.nominal[rows, j], group, sign, changes)
         bins = column.bins(values)
         if self.held[j]:
             fine &= bins == column.bins(work.x[rows, j])[:, None]
@@ -289,8 +302,11 @@ class Run:
         if self.table[j] >= 0:
             cells[..., 0] = bins
         if len(self.extra) or self.problem.valid is not None:
-            self._derive(work, (rows, j, values), fine, cells[..., len(tables) - len(self.extra) :])
-        return values, Offers(self._rules(j), rows, self._standard(values, group, j), fine, tables, cells)
+            candidates = _Candidates(rows, j, values, fine, cells[..., len(tables) - len(self.extra) :])
+            self._derive(work, candidates)
+        return values, SearchOffers(
+            self._rules(j), rows, self._standard(values, group, j), fine, tables, cells
+        )
 
     def _tables(self, j: int) -> Integers:
         """Tables in which a change of a feature can move an event, its own marginal first."""
@@ -307,15 +323,9 @@ class Run:
         mean, spread = self.mean[group, j][:, None], self.spread[group, j][:, None]
         return np.asarray(((values.astype(np.float64) - mean) / spread).astype(np.float32))
 
-    def _derive(
-        self,
-        work: _Work,
-        offered: tuple[Integers, int, NDArray[np.float32]],
-        fine: NDArray[np.bool_],
-        cells: Integers,
-    ) -> None:
+    def _derive(self, work: _Work, offered: _Candidates) -> None:
         """Ask the user's functions, and the model where bins of the score are limited; in place."""
-        rows, j, values = offered
+        rows, j, values, fine, cells = offered
         problem, (n, c) = self.problem, np.nonzero(fine)
         if not len(n):
             return
@@ -332,12 +342,12 @@ class Run:
         cells[n, c] = _numpy(problem.locate.derived(x, logit, event))
 
     def _look(
-        self, work: _Work, j: int, rows: Integers, before: tuple[NDArray[np.float32], Integers]
+        self, work: _Work, j: int, rows: Integers, before: NDArray[np.float32], cells: Integers
     ) -> None:
         """Evaluate the events that moved; those without a logit go back."""
         if not len(rows):
             return
-        (x, cells), problem = before, self.problem
+        problem = self.problem
         event = torch.as_tensor(rows, device=problem.x.device)
         logit = problem.logit(torch.as_tensor(work.x[rows], device=problem.x.device), event)
         fine = torch.isfinite(logit)
@@ -346,10 +356,10 @@ class Run:
         if not len(back):
             return
         tables = self._tables(j)
-        work.x[back, j] = x[back]
-        z = self._standard(x[back][:, None], self.group[back], j)
+        work.x[back, j] = before[back]
+        z = self._standard(before[back][:, None], self.group[back], j)
         old = np.ascontiguousarray(cells[back][:, None, tables])
-        offers = Offers(self._rules(j), back, z, np.ones(z.shape, dtype=np.bool_), tables, old)
+        offers = SearchOffers(self._rules(j), back, z, np.ones(z.shape, dtype=np.bool_), tables, old)
         self.kernels.undo(self.bounds, work.sums, work.events, offers)
 
 

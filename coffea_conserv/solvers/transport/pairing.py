@@ -7,6 +7,7 @@ nominal values, with noise of about the size of the cap, and neighbours meet.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +29,11 @@ _TIGHT = (0.3, 1.0)
 """Smallest and largest noise among values with a cap, in units of the cap."""
 
 
-Choices = tuple[Tensor, Tensor]
-"""Features of each pool, those that can be chosen first, shape (pools, features), and their number."""
+class Choices(NamedTuple):
+    """Features of each pool, those that can be chosen first, shape (pools, features), and their number."""
+
+    free: Tensor
+    number: Tensor
 
 
 def _first(free: Tensor) -> Tensor:
@@ -68,7 +72,7 @@ class _Tight:
         having = reach.capped[problem.block]
         by = problem.block.gather(1, having.int().argmax(1, keepdim=True))[:, 0]
         loose = free & ~having.any(1)
-        return _Tight(problem, reach, having.any(1), by, (_first(loose), loose.sum(1)))
+        return _Tight(problem, reach, having.any(1), by, Choices(_first(loose), loose.sum(1)))
 
     def key(self, lead: Tensor, noise: Tensor, turn: Tensor) -> Tensor:
         """Nominal value of a feature of each event, with noise in units of its cap, shape (events,).
@@ -192,9 +196,9 @@ class Pairing:
 
     def _feature(self, draw: torch.Generator, pool: Tensor, among: Choices | None = None) -> Tensor:
         """A random one of the free features of each of the given pools, or of others."""
-        free, choices = among or (self.free, self.choices)
-        choice = (self._rand(draw, len(pool)) * choices[pool]).long()
-        return free[pool, torch.minimum(choice, (choices[pool] - 1).clamp(min=0))]
+        free, number = among or Choices(self.free, self.choices)
+        choice = (self._rand(draw, len(pool)) * number[pool]).long()
+        return free[pool, torch.minimum(choice, (number[pool] - 1).clamp(min=0))]
 
     def _rand(self, draw: torch.Generator, count: int) -> Tensor:
         return torch.rand(count, generator=draw, device=self.device, dtype=torch.float64)

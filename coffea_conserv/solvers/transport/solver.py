@@ -24,7 +24,7 @@ from coffea_conserv.solvers.transport.pairing import Pairing
 from coffea_conserv.solvers.transport.pricing import Quote, add, fits, quote
 from coffea_conserv.solvers.transport.state import Answers, Offers, Pairs, State, picked
 
-__all__ = ("Run", "Transport")
+__all__ = ("Transport", "TransportRun")
 
 _THRESHOLD = 1e-6
 """Net gain, in units of a whole event, below which nothing is moved."""
@@ -81,9 +81,9 @@ class Transport:
     overtime: float = 1.0
     buffer: int | None = None
 
-    def bind(self, problem: Problem, seed: int) -> Run:
+    def bind(self, problem: Problem, seed: int) -> TransportRun:
         """Prepare to solve a problem."""
-        return Run(problem, self, seed)
+        return TransportRun(problem, self, seed)
 
     def steepness(self, step: int) -> float:
         """Slope of the gain at a step."""
@@ -107,7 +107,7 @@ class _Point:
         return _Point(self.totals.where(groups, other.totals), prices, value)
 
 
-class Run:
+class TransportRun:
     """One problem while it is solved; makes a step at a time."""
 
     def __init__(self, problem: Problem, settings: Transport, seed: int) -> None:
