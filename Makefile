@@ -16,10 +16,10 @@ RESULTS ?= $(if $(DATA),results-htautau,results)
 EVENTS ?= example_data
 JOBS ?= 2
 
-.PHONY: help env example test test-facility unit check benchmark clean
+.PHONY: help env example test test-facility unit check map benchmark clean
 help:
 	@sed -n 's/^# //p' Makefile | head -8
-	@echo "targets: example test test-facility check benchmark clean"
+	@echo "targets: example test test-facility check map benchmark clean"
 
 env: $(READY)
 
@@ -48,6 +48,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# rooms and arrows of ARCHITECTURE.md, from the imports
+map: $(READY)
+	$(BIN)/python tests/made_house.py
 
 benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=

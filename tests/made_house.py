@@ -157,3 +157,77 @@ def longest(graph: Mapping[str, set[str]]) -> list[str]:
         return (name, *max(parts, key=len, default=()))
 
     return list(max((below(name) for name in sorted(graph)), key=len, default=()))
+
+
+# ---------------------------------------------------------------------------------------------------- the map
+
+BEGIN, END = "<!-- drawn by `make map` from the imports -->", "<!-- end of what is drawn -->"
+
+GROUND = "ground"
+"""Drawn for the modules at the top, which import no room and which everybody may import."""
+
+
+def _drawn(house: House) -> dict[str, set[str]]:
+    """Rooms by their short names, and the rooms that each of them imports."""
+    short = {room: room.removeprefix(f"{house.name}.") for room in map(house.room, house.modules)}
+    rooms = {house.room(name) for name, path in house.modules.items() if path.stem == "__init__"}
+    named = {room: text if room in rooms else GROUND for room, text in short.items()}
+    pairs = ((named[a], named[b]) for a, targets in house.rooms.items() for b in targets)
+    return _graph(pairs)
+
+
+def needed(graph: Mapping[str, set[str]]) -> list[tuple[str, str]]:
+    """Arrows of a graph without circles that no way over other names replaces."""
+
+    @functools.cache
+    def reached(name: str) -> frozenset[str]:
+        direct = graph.get(name, set())
+        return frozenset(direct).union(*(reached(target) for target in direct))
+
+    return sorted(
+        (source, target)
+        for source, targets in graph.items()
+        for target in targets
+        if not any(target in reached(other) for other in targets if other != target)
+    )
+
+
+def _node(name: str) -> str:
+    return name if "." not in name else f'{name.replace(".", "_")}["{name.replace(".", "/")}"]'
+
+
+def draw(house: House) -> str:
+    """Rooms with the sentence and the modules of each, and a Mermaid picture of the arrows between them."""
+    arrows = [f"  {_node(source)} --> {_node(target)}" for source, target in needed(_drawn(house))]
+    lines = ["```mermaid", "flowchart TD", *arrows, "```", ""]
+    lines += ["| room | what it is | modules |", "|---|---|---|"]
+    for room, path in house.modules.items():
+        if path.stem != "__init__":
+            continue
+        name = room.removeprefix(f"{house.name}.").replace(".", "/")
+        sentence = (ast.get_docstring(house.trees[room]) or "").split("\n")[0].replace(":func:", "")
+        if room == house.name:
+            name, sentence = GROUND, "Values and helpers without a room, which every room may import."
+        inside = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
+        lines.append(f"| **{name}** | {sentence} | {', '.join(inside)} |")
+    return "\n".join(lines)
+
+
+def between(text: str, house: House) -> str:
+    """Text with the map of the house between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{draw(house)}\n{END}{after}"
+
+
+def main() -> None:
+    """Draw the map in ``ARCHITECTURE.md`` anew."""
+    root = Path(__file__).parent.parent
+    page = root / "ARCHITECTURE.md"
+    page.write_text(
+        between(page.read_text(encoding="utf-8"), House(root / "coffea_conserv")), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from made_house import House, circle, longest
+from made_house import House, between, circle, longest
 
 import coffea_conserv
 
@@ -72,6 +72,20 @@ def test_modules_import_modules():
     inits = {name for name, path in HOUSE.modules.items() if path.stem == "__init__"}
     wrong = [f"{one.source}:{one.line} → {one.target}" for one in HOUSE.imports if one.target in inits]
     assert [text for text in wrong if text.split(":")[0] not in inits] == []
+
+
+def test_the_map_is_that_of_the_house():
+    """ARCHITECTURE.md has rooms, modules and arrows as ``make map`` draws them from the imports."""
+    page = (HOUSE.folder.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert between(page, HOUSE) == page
+    assert len(page.splitlines()) < 140  # one page
+
+
+def test_modules_say_what_they_are():
+    """A module's docstring begins with a noun, not with a question."""
+    first = {name: (ast.get_docstring(tree) or " ").split()[0] for name, tree in HOUSE.trees.items()}
+    asking = {"", "What", "How", "Where", "Which", "Who", "Why", "When", "From"}
+    assert {name: word for name, word in first.items() if word in asking} == {}
 
 
 def test_no_relative_imports():

@@ -1,4 +1,4 @@
-"""The attack in the forms that frameworks have for systematics and models of their own.
+"""Forms that frameworks have for systematics and models of their own, made of the wrapper.
 
 ``systematics`` registers it with the events of coffea, ``calibrator`` is a calibrator after the interface of
 PocketCoffea. Both are made of an :class:`~coffea_conserv.wrapper.EventAttack`. ``wrapped`` takes the models

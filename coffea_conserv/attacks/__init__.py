@@ -1,4 +1,4 @@
-"""The attack on arrays and tensors, without coffea or awkward."""
+"""The attack on arrays and tensors: propose, obey the rules of events, judge what is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attack arrays: the entry for anybody who has a matrix of features and a model."""
+"""Entry for anybody who has a matrix of features and a model."""
 
 from __future__ import annotations
 

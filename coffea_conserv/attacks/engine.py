@@ -1,4 +1,4 @@
-"""From arrays to a solver's problem and back, with the judge on what is returned."""
+"""Engine: a solver's problem out of arrays and back, with the judge on what is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every single event must obey, looked at in what is returned, whoever moved it."""
+"""Rules that every returned event obeys, regardless of who moved it."""
 
 from __future__ import annotations
 

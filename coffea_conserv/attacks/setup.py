@@ -1,4 +1,4 @@
-"""Make the solver's problem of a batch: groups, pools, limits and nominal sums."""
+"""The solver's problem of a batch: groups, pools, limits and nominal sums."""
 
 from __future__ import annotations
 

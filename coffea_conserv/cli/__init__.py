@@ -1,4 +1,4 @@
-"""The command line ``coffea-conserv``."""
+"""The command line ``coffea-conserv``: commands, and the work that they do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a validation in control regions would see of an attack, test by test."""
+"""Evidence: tests that a validation in control regions could make, and how many events each needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much effort tests of two samples take, and what they say."""
+"""Effort of tests of two samples, and their outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates for Combine, cabinetry and pyhf, what they do to a signal strength, and weights for others."""
+"""Files for fit tools, the impact on a signal strength, and event weights."""
 
 from __future__ import annotations
 

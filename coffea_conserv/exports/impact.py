@@ -1,4 +1,4 @@
-"""What the systematic does to a signal strength: fits of pyhf, by cabinetry, with and without it."""
+"""Impact of the systematic on a signal strength: fits of pyhf, by cabinetry, with and without it."""
 
 from __future__ import annotations
 

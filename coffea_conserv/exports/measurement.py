@@ -1,4 +1,4 @@
-"""What is measured with templates: which processes are signal, which data, which nuisances."""
+"""Measurement with templates: which processes are signal, which data, which nuisances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into the model, and how it is binned."""
+"""Inputs of the model as a user declares them, and their binning."""
 
 from __future__ import annotations
 

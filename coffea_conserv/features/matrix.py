@@ -1,4 +1,4 @@
-"""From columns to the matrix that a model takes, checked."""
+"""Matrix of features that a model takes, checked."""
 
 from __future__ import annotations
 

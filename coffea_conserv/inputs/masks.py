@@ -1,4 +1,4 @@
-"""Where limits hold, in the forms in which analyses have it: masks, cuts of a selection, categories."""
+"""Regions, in the forms in which analyses have them: masks, cuts of a selection, categories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attack must keep: limits as declared, as measured, and as judged."""
+"""Limits as declared, as measured, and as judged, in double precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far events may move: limits on marginals, on correlations and on watched quantities."""
+"""Budget: limits on marginals, on correlations and on watched quantities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far single values moved: the definition of |Δ|, what is allowed, and what is reported of it."""
+"""Displacement of single values: the definition of |Δ|, what is allowed, and what is reported of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge what was returned, one group or many at once, from histograms and sums."""
+"""The judge: limits of one group or of many at once, from histograms and sums."""
 
 from __future__ import annotations
 

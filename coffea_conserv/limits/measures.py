@@ -1,4 +1,4 @@
-"""How different two samples are: one definition per quantity, in double precision."""
+"""Measures of the difference of two samples: one definition per quantity, in double precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two independent samples of one distribution differ by, by chance: the floor under every limit."""
+"""Sampling noise: differences of two samples of one distribution, the floor under every limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which histograms the limits on a marginal allow: one that is near to a wanted one."""
+"""Projection of a histogram onto those that the limits on a marginal allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sample of a group can tell: its size, its floors, and columns that have no correlation."""
+"""Statistics of the sample of a group: its size, its floors, and columns without a correlation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a judge says: every limit with its value and its slack."""
+"""Verdict of a judge: every limit with its value and its slack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers: what can be given as one, how it travels, and what it returns."""
+"""Classifiers: forms in which one can be given, how it travels, and its output as one logit."""
 
 from __future__ import annotations
 

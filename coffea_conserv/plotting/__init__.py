@@ -1,4 +1,4 @@
-"""Pictures of a result. Every function returns a figure; only :func:`save_all` writes files.
+"""Pictures of a result, as functions that return a figure; only :func:`save_all` writes files.
 
 Nothing here changes the state of matplotlib: styles hold within a function, and no figure is registered with
 ``pyplot``, so that none stays open.

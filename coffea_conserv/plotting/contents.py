@@ -1,4 +1,4 @@
-"""What a picture shows, as arrays."""
+"""Contents of a picture, as arrays."""
 
 from __future__ import annotations
 

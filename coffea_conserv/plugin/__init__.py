@@ -1,4 +1,4 @@
-"""The call inside a coffea processor."""
+"""The call inside of a coffea processor, and a chunk in all of its variations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was configured with, as far as its merged output needs it."""
+"""Settings of a run, as far as its merged output needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs: on clusters where only some workers have a GPU, and from a configuration file without any Python.
+"""Runs from a configuration file: plan, execute here or on a cluster, write the results.
 
 Importing this package imports neither coffea nor Dask.
 """

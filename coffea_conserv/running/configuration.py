@@ -1,4 +1,4 @@
-"""What a run is configured with, as a YAML file says it; checked by pydantic, errors with their line."""
+"""Configuration of a run in YAML, checked by pydantic, errors with their line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is, and what it has fooled so far: told by the workers, chunk by chunk."""
+"""Progress of a run, and its fooling ratios so far: told by the workers, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a processor over a fileset: here, in processes of this machine, or on a cluster of Dask."""
+"""Execution of a processor over a fileset: here, in processes of this machine, or on a Dask cluster."""
 
 from __future__ import annotations
 

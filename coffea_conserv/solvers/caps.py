@@ -1,4 +1,4 @@
-"""How far values may go from where they are nominally, and what going there costs, for candidates."""
+"""Caps and prices of displacements, for candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a solver gets: events, groups, limits and the model, as tensors on one device."""
+"""Problem of a solver: events, groups, limits and the model, as tensors on one device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How baselines move events: at random, by shuffling, and along the gradient.
+"""Moves of the baselines: at random, by shuffling, and along the gradient.
 
 Each function gets a problem and returns features of its events. Nobody has judged them.
 """

@@ -1,4 +1,4 @@
-"""What is done with templates before a fit: bins merged, sides, shape and norm, scale, smoothing."""
+"""Treatment of templates before a fit: bins merged, sides, shape and norm, scale, smoothing."""
 
 from __future__ import annotations
 

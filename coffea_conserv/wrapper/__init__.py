@@ -1,4 +1,4 @@
-"""An unmodified analysis, run on nominal and on attacked events.
+"""An unmodified analysis, run on nominal and on attacked events in one coffea processor.
 
 ``bindings`` finds the values of features in the columns of events and writes new ones back, ``event_attack``
 says which events are attacked and makes the attacked ones, ``copies`` hands out events that an analysis may

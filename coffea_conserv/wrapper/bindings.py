@@ -1,4 +1,4 @@
-"""Where the values of features are in the columns of events: read them, and write others back.
+"""Bindings of features to columns of events: read their values, and write others back.
 
 A value is one number per event: a flat column, or one object of a collection. Only values that an attack has
 changed are written, so that all others keep their bits.

@@ -1,4 +1,4 @@
-"""Which events of a chunk are attacked, where their features are, and the events as they are afterwards."""
+"""Attack on events: which ones of a chunk, where their features are, and the events afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who changes sides: regions and cuts of an analysis, looked at before and after the attack."""
+"""Migration: who changes sides of regions and cuts when an analysis runs on attacked events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way a value has to go for the model to be fooled: by its gradient, or by trying values of others.
+"""Direction in which a value has to go to fool the model: by its gradient, or from other events.
 
 Where a model has no gradient, each event borrows the value of one feature from a few other events of its
 group, its donors, one after the other. The donor that changes the score most says which way the feature goes:

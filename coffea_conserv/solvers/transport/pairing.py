@@ -1,4 +1,4 @@
-"""Which events may exchange which feature: disjoint pairs inside of the pools, random or of near values.
+"""Pairs of events that may exchange a feature: disjoint, within pools, random or of near values.
 
 Random partners are rarely within a cap. A pool whose turn is a feature with a cap is therefore sorted by its
 nominal values, with noise of about the size of the cap, and neighbours meet.

@@ -1,4 +1,4 @@
-"""What a change of one feature of one event costs at given prices, and what it adds to the sums.
+"""Price of a change of one feature of one event, and what it adds to the sums.
 
 A change touches one row of the sums of its group: those of its feature with every other one.
 """

@@ -1,4 +1,4 @@
-"""Where a solver is, and what may change next: frozen values."""
+"""State of the solver, and what may change next: frozen values."""
 
 from __future__ import annotations
 
