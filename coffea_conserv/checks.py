@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from numbers import Integral
 from typing import Any
 
-from coffea_conserv.errors import ConfigurationError, InputError
+import numpy as np
 
-__all__ = ("check_choice", "check_known")
+from coffea_conserv.errors import ConfigurationError, ConservError, InputError
+
+__all__ = ("as_flag", "check_choice", "check_known")
+
+
+def as_flag(name: str, value: Any, *, error: type[ConservError] = ConfigurationError) -> bool:
+    """Read what says yes or no: a text such as ``"False"`` would count as yes.
+
+    Parameters
+    ----------
+    name
+        What the flag is called, for the message.
+    value
+        ``True``, ``False``, a Boolean of NumPy, 1 or 0.
+    error
+        What is raised for anything else.
+
+    Examples
+    --------
+    >>> as_flag("data", 1), as_flag("data", False)
+    (True, False)
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, Integral) and value in (0, 1)):
+        return bool(value)
+    msg = f"{name} must be true or false, got {value!r:.80}; write it without quotes"
+    raise error(msg)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

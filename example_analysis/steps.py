@@ -184,7 +184,9 @@ def run(
     analysis = ANALYSES[source.analysis]
     console.print(f"limits: {attack.budget.meaning()}")
     with executor(where, status=console.is_terminal) as using:
-        runner = Runner(using, schema=analysis.schema, chunksize=chunks[0], maxchunks=chunks[1])
+        runner = Runner(
+            using, schema=analysis.schema, chunksize=chunks[0], maxchunks=chunks[1], metadata_cache={}
+        )
         asked = list(runner.preprocess(fileset, treename="Events"))
         events = sum(len(chunk) for chunk in asked)
         console.print(f"{events:,} events of {len(fileset)} datasets in {len(asked)} chunks")

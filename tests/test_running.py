@@ -256,6 +256,17 @@ def reference(here):
     return runner(fileset, plan.make(plan.conserv), treename="Events")["conserv"]
 
 
+@pytest.mark.usefixtures("here")
+def test_metadata_are_read_again(folder):
+    """A process keeps them otherwise, so that a flag that was mended would not be seen."""
+    plan, fileset = plan_of(Path("conserv.yaml")), read_fileset(folder / "fileset.json")
+    before = {chunk.dataset: chunk.usermeta["is_data"] for chunk in chunks_of(plan, fileset)}
+    for entry in fileset.values():
+        entry["metadata"] = {"is_data": not entry["metadata"]["is_data"]}
+    after = {chunk.dataset: chunk.usermeta["is_data"] for chunk in chunks_of(plan, fileset)}
+    assert after == {name: not flag for name, flag in before.items()}
+
+
 def test_run_leaves_everything(here, reference, tmp_path):
     """The sums are those of coffea alone; files, lines of progress, exit code."""
     done = call("run", "--config", "conserv.yaml", "--fileset", "fileset.json", "--out", tmp_path / "out")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums.sums import Sums
 from coffea_conserv.wrapper.bindings import column_of
@@ -139,8 +140,10 @@ class ConservCalibrator:
         InputError
             If these are real data, which a framework should leave out by ``isMC_only``.
         """
-        if not self.metadata.get("isMC", True):
-            dataset = events.metadata.get("dataset")
+        dataset = events.metadata.get("dataset")
+        if not as_flag(
+            f"dataset {dataset!r}: 'isMC' of its metadata", self.metadata.get("isMC", True), error=InputError
+        ):
             msg = f"calibrator {self.name!r} is for simulation; leave it out for {dataset!r}, real data"
             raise InputError(msg)
         self.sums, self._before, self._columns = None, {}, {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.names import DATA
 from coffea_conserv.templates.checks import TemplateWarning
@@ -59,6 +60,7 @@ class Measurement:
         if not signal or not all(isinstance(name, str) and name for name in signal):
             msg = f"signal={self.signal!r} must be the name of a process, or a list of such"
             raise ConfigurationError(msg)
+        object.__setattr__(self, "blind", as_flag("blind", self.blind))
         if self.nuisances not in NUISANCES:
             msg = f"nuisances={self.nuisances!r} is none of {', '.join(map(repr, NUISANCES))}"
             raise ConfigurationError(msg)

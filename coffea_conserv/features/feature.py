@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.binning import FloatArray, check_axis
 
@@ -79,6 +80,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         check_axis(self.name, self.axis)
+        object.__setattr__(self, "frozen", as_flag(f"feature {self.name!r}: frozen", self.frozen))
         for name in _SHIFTS:
             if getattr(self, name) is not None:
                 _check_shift(self, name, getattr(self, name))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, ModelError
 
 __all__ = ("OUTPUTS", "Classes", "Reader", "check_output", "saturated", "to_logit")
@@ -65,6 +66,7 @@ class Classes:
         for name in ("target", "source"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _indices(name, getattr(self, name)))
+        object.__setattr__(self, "argmax", as_flag("argmax", self.argmax))
         both = sorted(set(self.targets) & set(self.sources or ()))
         msg = ""
         if both:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from coffea_conserv.attacks.functions import check_functions
 from coffea_conserv.attacks.registry import named_solver
 from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, check_moves, check_settings
 from coffea_conserv.attacks.task import Task
-from coffea_conserv.checks import check_choice
+from coffea_conserv.checks import as_flag, check_choice
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.binning import check_score_axis
 from coffea_conserv.features.feature import Feature, Watched, check_features, make_watched
@@ -278,6 +278,8 @@ class Conserv:
             With the offender and the remedy.
         """
         dataset, chunk, read = identity(given.events, given.dataset, given.chunk)
+        data = as_flag(f"dataset {dataset!r}: data", given.data, error=InputError)
+        given = replace(given, data=data)
         inputs = read_inputs(columns, given, self.features, models=len(self.handles), dataset=dataset)
         masks, matrix = inputs.regions, inputs.matrix
         batch = Batch(matrix, inputs.weight, atoms(masks), inputs.fold, inputs.context)
@@ -285,7 +287,7 @@ class Conserv:
         def at(place: Place) -> Varied:
             models = load_models(self.handles, self.output, place)
             attack = Attack(self._task(), models, self.target, self.seed, place)
-            return values_by_variation(batch, attack, masks, dataset=dataset, chunk=chunk, data=given.data)
+            return values_by_variation(batch, attack, masks, dataset=dataset, chunk=chunk, data=data)
 
         (values, unattacked), place = in_memory(self.device, at)
         sample = Sample(
@@ -297,10 +299,10 @@ class Conserv:
             unattacked,
             as_points(self.working_point),
             len(matrix) if read is None else read,
-            given.data,
+            data,
             str(place),
         )
-        if self.keep is not None and not given.data:
+        if self.keep is not None and not data:
             keep_events(self.keep, self.config, sample, event_ids(given, len(matrix)))
         sums = fill_sums(self.config, sample, (*self.features, *self.watched), self.score)
         return Moved(sums, matrix, {v: stacked(values[v], self.features) for v in values if v != "nominal"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import hist
 
 from coffea_conserv.attacks.registry import SOLVERS
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.limits.budget import Budget, Chi2
@@ -67,8 +68,8 @@ def make_plan(
     return Plan(config, conserv, make, tuple(sorted(_modules(config, parts))))
 
 
-def check_names(config: Configuration, document: Document, datasets: Collection[str]) -> None:
-    """Raise unless processes are made of datasets that there are, and totals of processes.
+def check_names(config: Configuration, document: Document, datasets: Mapping[str, Any]) -> None:
+    """Raise unless processes are made of datasets that there are, totals of processes, and flags are such.
 
     Raises
     ------
@@ -87,6 +88,17 @@ def check_names(config: Configuration, document: Document, datasets: Collection[
             if unknown:
                 text = f"there is no {unknown[0]!r}; there are {', '.join(sorted(there))}"
                 raise document.error((setting, group), text)
+    if config.wrapper is None or ":" in config.wrapper.data:
+        return
+    name = config.wrapper.data
+    for dataset, entry in datasets.items():
+        with document.at("wrapper", "data"):
+            if name not in entry["metadata"]:
+                msg = (
+                    f"dataset {dataset!r}: its metadata have no {name!r}, which says whether it is real data"
+                )
+                raise ConfigurationError(msg)
+            as_flag(f"dataset {dataset!r}: {name!r} of its metadata", entry["metadata"][name])
 
 
 def _called(kind: Any, text: str, arguments: Mapping[str, Any]) -> Any:

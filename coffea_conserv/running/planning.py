@@ -38,13 +38,15 @@ def look_ahead(
         Gets a text before each part.
     """
     tell("opening the files")
-    chunks = chunks_of(plan, fileset)
+    opened: dict[Any, Any] = {}
+    chunks = chunks_of(plan, fileset, metadata_cache=opened)
     datasets: dict[str, tuple[int, int]] = {}
     for chunk in chunks:
         events, count = datasets.get(chunk.dataset, (0, 0))
         size = int(chunk.entrystop - chunk.entrystart)
         datasets[chunk.dataset] = (events + size, count + 1)
-    few = _few(chunks_of(plan, fileset, min(sample, plan.config.chunksize)))
+    size = min(sample, plan.config.chunksize)
+    few = _few(chunks_of(plan, fileset, size, metadata_cache=opened))
     read = {chunk.dataset: int(chunk.entrystop - chunk.entrystart) for chunk in few}
     tell("the analysis on a few events of each dataset")
     attacked = replace(plan, conserv=replace(plan.conserv, keep=None))

@@ -21,6 +21,7 @@ from coffea import nanoevents
 from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner, SimpleCheckpointer
 
 from coffea_conserv import errors
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.files import replacing
 from coffea_conserv.results.result import Estimate, Result
@@ -121,7 +122,9 @@ def _dataset(path: Path, name: str, entry: Any) -> dict[str, Any]:
             msg = f"the fileset {path}: dataset {name}: {place} does not exist"
             raise ConfigurationError(msg)
         made[place] = tree["object_path"] if isinstance(tree, dict) else tree
-    return {"files": made, "metadata": {"is_data": False, **parts.get("metadata", {})}}
+    metadata = {"is_data": False, **(parts.get("metadata") or {})}
+    as_flag(f"the fileset {path}: dataset {name}: 'is_data' of its metadata", metadata["is_data"])
+    return {"files": made, "metadata": metadata}
 
 
 def schema_of(text: str) -> Any:
@@ -232,6 +235,8 @@ class _OwnErrors:
 
 
 def _runner(plan: Plan, executor: Any, chunksize: int, **options: Any) -> Any:
+    # coffea keeps the metadata of files in the process: a changed flag, or file, would not be seen again.
+    options.setdefault("metadata_cache", {})
     return Runner(executor, schema=schema_of(plan.config.schema_), chunksize=chunksize, **options)
 
 

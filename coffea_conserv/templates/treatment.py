@@ -14,6 +14,7 @@ from hist import Hist, storage
 from hist import axis as axes
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.templates.checks import TemplateWarning
 from coffea_conserv.templates.template import Template
@@ -94,6 +95,8 @@ class Treatment:
             if getattr(self, name) not in known:
                 msg = f"{name}={getattr(self, name)!r} is none of {', '.join(map(repr, known))}"
                 raise ConfigurationError(msg)
+        for name in ("smooth", "inclusive"):
+            object.__setattr__(self, name, as_flag(name, getattr(self, name)))
         _check_number("scale", self.scale, positive=True)
         _check_number("prune", self.prune, positive=False)
         if not isinstance(self.merge, int):

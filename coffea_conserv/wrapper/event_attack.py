@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.inputs.call import Selection
 from coffea_conserv.inputs.masks import to_masks
@@ -161,18 +162,19 @@ class EventAttack:
 
     def is_data(self, events: Any) -> bool:
         """Whether the events are real data."""
-        if callable(self.data):
-            return bool(self.data(Copy(events).events))
         metadata = events.metadata
+        where = f"dataset {metadata.get('dataset')!r}"
+        if callable(self.data):
+            return as_flag(f"{where}: what data= returns", self.data(Copy(events).events), error=InputError)
         if self.data not in metadata and len(events) < 2:  # of coffea's trace, which leaves them out
             return False
         if self.data not in metadata:
             msg = (
-                f"dataset {metadata.get('dataset')!r}: its metadata have no {self.data!r}, which says "
+                f"{where}: its metadata have no {self.data!r}, which says "
                 "whether it is real data; add it to the metadata of the fileset, or give data= a function"
             )
             raise InputError(msg)
-        return bool(metadata[self.data])
+        return as_flag(f"{where}: {self.data!r} of its metadata", metadata[self.data], error=InputError)
 
     def selected(self, events: Any, *, data: bool) -> Selected:
         """What is attacked of a chunk."""
