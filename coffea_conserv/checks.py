@@ -10,7 +10,7 @@ import numpy as np
 
 from coffea_conserv.errors import ConfigurationError, ConservError, InputError
 
-__all__ = ("as_flag", "check_choice", "check_known")
+__all__ = ("as_flag", "check_choice", "check_known", "check_whole")
 
 
 def as_flag(name: str, value: Any, *, error: type[ConservError] = ConfigurationError) -> bool:
@@ -34,6 +34,13 @@ def as_flag(name: str, value: Any, *, error: type[ConservError] = ConfigurationE
         return bool(value)
     msg = f"{name} must be true or false, got {value!r:.80}; write it without quotes"
     raise error(msg)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ConfigurationError unless a value is a whole number that is not too small."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        msg = f"{name}={value!r:.80} must be a whole number from {least} on"
+        raise ConfigurationError(msg)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

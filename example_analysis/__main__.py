@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from example_analysis.options import (
@@ -181,6 +182,7 @@ def _finish(out: Path, result: Any = None) -> None:
     for limit in result.verdict.broken:
         text = f"{limit.name} in {limit.group}: {limit.measure} {limit.value:.4g} > {limit.limit:.4g}"
         console.print(f"[bold red]broken limit:[/] {text}", highlight=False)
+    console.print(f"[bold red]{escape(result.verdict.summary)}[/]", highlight=False)
     raise typer.Exit(1)
 
 

@@ -65,7 +65,8 @@ class House:
                 named = [alias.name for alias in node.names]
             elif node.level:  # relative: what lint forbids would hide here
                 base = source.rsplit(".", node.level - (self.modules[source].stem == "__init__"))[0]
-                named = [f"{base}.{node.module or alias.name}" for alias in node.names]
+                base = f"{base}.{node.module}" if node.module else base
+                named = [f"{base}.{alias.name}" for alias in node.names]
             else:
                 named = [f"{node.module}.{alias.name}" for alias in node.names]
             for target in dict.fromkeys(map(self._module_of, named)):

@@ -410,9 +410,9 @@ def test_an_impact_without_a_fit_is_that_of_the_covariance(caplog):
         uncertainty=np.array([0.5, 0.2]),
         corr_mat=np.array([[1, 0.4], [0.4, 1]]),
     )
-    given = (SimpleNamespace(config=config), None, "mu")
-    (row,) = impact._ranked((Fits(None), NoMinimumError), given, found)
+    model = SimpleNamespace(config=config)
+    (row,) = impact._ranked(impact._Fit(model, None, "mu", Fits(None), NoMinimumError), found)
     assert (row.up, row.down) == pytest.approx((0.08, -0.08))
     assert "impact of a to first order" in caplog.text
-    (row,) = impact._ranked((Fits({}), NoMinimumError), given, found)
+    (row,) = impact._ranked(impact._Fit(model, None, "mu", Fits({}), NoMinimumError), found)
     assert (row.up, row.down) == pytest.approx((0.3, 0.3))

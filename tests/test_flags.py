@@ -80,7 +80,7 @@ def test_no_text_and_no_other_number_is_a_flag(value):
         (lambda flag: Feature("x", hist.axis.Regular(4, 0, 1), frozen=flag), "feature 'x': frozen"),
         (lambda flag: Treatment(smooth=flag), "smooth"),
         (lambda flag: Measurement(signal="VBF", blind=flag), "blind"),
-        (lambda flag: Classes(1, argmax=flag), "argmax"),
+        (lambda flag: Classes(1, argmax=flag), "Classes: argmax"),
     ],
 )
 def test_settings_that_say_yes_or_no(make, name):

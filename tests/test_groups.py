@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_events import CONFIG, made, scored, summed
+from made_events import CONFIG, made, summed
 
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.sums.groups import (
@@ -12,7 +12,6 @@ from coffea_conserv.sums.groups import (
     check_estimates,
     check_merged,
     check_totals,
-    check_weights,
     content,
     counts_of,
     group_datasets,
@@ -199,16 +198,6 @@ def test_an_estimate_needs_data():
     grouped = group_datasets(summed(made("Z")), {})
     with pytest.raises(ConfigurationError, match="an estimate needs real data, and there are none"):
         check_estimates([Estimate("Q", {"signal": "control"})], grouped, ("control", "signal"))
-
-
-def test_a_region_needs_a_positive_sum_of_weights():
-    """A region of simulation with events but without net weight is named; an empty one is not."""
-    bad = summed(scored([0.2, 0.4], [0.3, 0.5], [0.1, 0.3], [1, -1.5]))
-    with pytest.raises(InputError, match=r"not positive in W/signal \(2 events, -0.5\); process more events"):
-        check_weights(bad, group_datasets(bad, {}))
-    empty = summed(scored([], [], []))
-    check_weights(empty, group_datasets(empty, {}))
-    check_weights(SUMS, group_datasets(SUMS, {}))
 
 
 def test_counts_add_up_over_datasets():

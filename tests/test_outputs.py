@@ -182,7 +182,7 @@ def test_saturated_classes_are_finite():
         ({"target": 1, "source": (0, 0)}, r"source must be .* several different ones, got \(0, 0\)"),
         ({"target": 1, "source": "QCD"}, r"source must be the index .*got 'QCD'"),
         ({"target": (1, 2), "source": 2}, r"class 2 is both target and source"),
-        ({"target": 1, "argmax": 1}, r"argmax must be True or False, got 1"),
+        ({"target": 1, "argmax": "yes"}, r"argmax must be true or false, got 'yes'"),
         (
             {"target": 1, "output": "softmax"},
             r"output='softmax' is not known; choose one of logit, probability",

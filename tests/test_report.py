@@ -82,7 +82,7 @@ def test_a_broken_limit_is_named():
     """The title counts broken limits, their rows say broken, and a share of a limit of 0 is infinite."""
     result = result_of(settings=with_budget(jsd=0.1, correlation=0.5, watch=0.0))
     text = printed(limits_of(result))
-    assert f"{len(result.verdict.broken)} limit(s) broken" in text
+    assert f"{len(result.verdict.broken)} of {len(result.verdict.limits)} limits broken" in text
     row = next(line for line in text.splitlines() if "W1/signal/conservUp" in line)
     assert "watched" in row
     assert "∞" in row

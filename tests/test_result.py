@@ -341,14 +341,12 @@ def test_unknown_names_are_refused(call, message):
 
 
 def test_what_does_not_fit_is_refused():
-    """Processes, estimates and weights are checked when the result is made."""
+    """Processes and estimates are checked when the result is made."""
     sums = summed(*SAMPLES)
     with pytest.raises(ConfigurationError, match="there is no dataset 'W3'"):
         make_result(sums, SETTINGS, processes={"W": ["W3"]})
     with pytest.raises(ConfigurationError, match="there is no region side"):
         make_result(sums, SETTINGS, estimates=[Estimate("Q", {"signal": "side"})])
-    with pytest.raises(InputError, match="sum of weights is not positive in W/control"):
-        make_result(summed(made(weight=-1.0)), SETTINGS)
 
 
 def test_an_empty_output_gives_an_empty_result():

@@ -14,6 +14,7 @@ from made_events import CONFIG, QUANTITIES, SCORE, made, scored, summed
 
 from coffea_conserv.errors import MergeError
 from coffea_conserv.limits.measures import correlation
+from coffea_conserv.limits.verdict import REASONS
 from coffea_conserv.sums.sums import BLOCKS, COUNTS, FOOLING, Sums, score_axis
 
 NAMES = ("moments", "paired", "counts", "fooling", "shifts", "largest")
@@ -158,6 +159,8 @@ def test_counts_of_a_chunk():
         "unattacked_events": 3,
         "unattacked_abs_w": 1.5,
         "moved_events": 30,
+        **dict.fromkeys(REASONS, 0),
+        REASONS[0]: 1.5,
     }
     nominal = dict(zip(COUNTS, counts["W", "control", "nominal"], strict=True))
     assert (nominal["moved_events"], nominal["unattacked_events"]) == (0, 0)

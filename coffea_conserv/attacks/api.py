@@ -14,7 +14,7 @@ from coffea_conserv.attacks.arrays import like, make_batch, make_matrix
 from coffea_conserv.attacks.batch import Batch, check_scores, scores
 from coffea_conserv.attacks.engine import Outcome, perturb, signed_scores
 from coffea_conserv.attacks.functions import check_functions, possible
-from coffea_conserv.attacks.judging import judge_groups, measure_shifts, measure_statistics
+from coffea_conserv.attacks.judging import judge_groups, list_unattacked, measure_shifts, measure_statistics
 from coffea_conserv.attacks.registry import named_solver
 from coffea_conserv.attacks.settings import (
     DIRECTIONS,
@@ -309,7 +309,7 @@ class Ready:
             attacked,
             tuple(self._crossing(attacked, point) for point in self.task.points),
             outcome.unattacked,
-            Verdict(limits),
+            Verdict(limits, unattacked=list_unattacked(batch, outcome.reason)),
             measure_shifts(batch, self.task, moved),
             measure_statistics(batch, self.task),
             str(self.place),

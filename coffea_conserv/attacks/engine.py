@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from coffea_conserv.attacks.judging import judge_groups
 from coffea_conserv.attacks.negative_weights import by_sign, floors, parts
 from coffea_conserv.attacks.setup import Chosen, make_problem
 from coffea_conserv.attacks.task import Task
-from coffea_conserv.limits.verdict import Limit
+from coffea_conserv.limits.verdict import REASONS, Limit
 from coffea_conserv.models.device import one_thread
 from coffea_conserv.solvers.problem import Problem
 from coffea_conserv.solvers.protocol import solve
@@ -34,6 +34,9 @@ SMALLEST_GROUP = 20
 """Groups with fewer movable events stay nominal: a single exchange would use up their limits."""
 
 
+_FEW, _WEIGHTLESS, _BROKEN, _GAINLESS = range(1, len(REASONS) + 1)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a direction of the attack gave.
@@ -42,15 +45,21 @@ class Outcome:
     ----------
     x
         Attacked features, shape (events, features).
-    unattacked
-        Events of groups that stayed nominal, shape (events,).
+    reason
+        Why events of groups stayed nominal, shape (events,), see
+        :data:`coffea_conserv.limits.verdict.REASONS`; 0 where they did not.
     limits
         Every limit in every group, judged on these features; ``None`` where nobody has judged them.
     """
 
     x: NDArray[np.float32]
-    unattacked: NDArray[np.bool_]
+    reason: NDArray[np.int8]
     limits: tuple[Limit, ...] | None = None
+
+    @property
+    def unattacked(self) -> NDArray[np.bool_]:
+        """Events of groups that stayed nominal, shape (events,)."""
+        return np.asarray(self.reason > 0)
 
 
 def perturb(
@@ -105,10 +114,10 @@ def propose(
     """
     batch = _numbered(batch)
     movable = movable_events(batch, task)
-    group = _usable_groups(batch, movable)
+    group, reason = _usable_groups(batch, movable)
     attacked = group >= 0
     if task.budget.frozen or not attacked.any():
-        return Outcome(batch.x.copy(), (batch.group >= 0) & ~attacked & (not task.budget.frozen))
+        return Outcome(batch.x.copy(), np.zeros_like(reason) if task.budget.frozen else reason)
     x = batch.x.copy()
     for part in parts(group):
         floor = None
@@ -126,7 +135,7 @@ def propose(
     still = attacked & ~_in_motion(group, (batch.x != x) & ~(np.isnan(batch.x) & np.isnan(x)))
     if still.any():
         logger.info("%d events stay nominal: nothing better was found within the limits", still.sum())
-    return Outcome(x, (batch.group >= 0) & ~attacked | still)
+    return Outcome(x, np.where(still, np.int8(_GAINLESS), reason))
 
 
 def _numbered(batch: Batch) -> Batch:
@@ -155,19 +164,29 @@ def within_limits(
     if broken:
         logger.info("%d events of %d groups stay nominal: limits not kept", failed.sum(), len(broken))
         x[failed] = batch.x[failed]
-    return Outcome(x, moved.unattacked | ((batch.group >= 0) & failed), None if broken else limits)
+    reason = np.where((batch.group >= 0) & failed & ~moved.unattacked, np.int8(_BROKEN), moved.reason)
+    return Outcome(x, reason, None if broken else limits)
 
 
-def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Groups split by the sign of the weight; −1 if small or without a positive net sum."""
+class _Usable(NamedTuple):
+    """Groups split by the sign of the weight, −1 where they cannot be attacked, and why not."""
+
+    group: NDArray[np.int64]
+    reason: NDArray[np.int8]
+
+
+def _usable_groups(batch: Batch, movable: NDArray[np.bool_]) -> _Usable:
+    """Leave out groups that are small or without a positive net sum."""
     code = by_sign(batch.group, batch.weight)
+    reason = np.zeros(len(code), dtype=np.int8)
     if not (code >= 0).any():
-        return code
+        return _Usable(code, reason)
     inside = batch.group >= 0
     net = np.bincount(batch.group[inside], batch.weight[inside])
     many = np.bincount(code[inside & movable], minlength=2 * len(net))
-    usable = np.repeat(net > 0, 2) & (many >= SMALLEST_GROUP)
-    return np.where(inside & usable[code], code, -1)
+    reason[inside & (many[code] < SMALLEST_GROUP)] = _FEW
+    reason[inside & ~(net[batch.group] > 0)] = _WEIGHTLESS
+    return _Usable(np.where(inside & (reason == 0), code, -1), reason)
 
 
 def signed_scores(

@@ -21,9 +21,9 @@ from coffea_conserv.limits.displacement import Moves, Pair, Shift, grouped_sums,
 from coffea_conserv.limits.judge import judge_many
 from coffea_conserv.limits.measures import pair_sums
 from coffea_conserv.limits.statistics import Statistics, statistics_of
-from coffea_conserv.limits.verdict import Contents, Limit
+from coffea_conserv.limits.verdict import REASONS, Contents, Limit, Unattacked
 
-__all__ = ("judge_groups", "measure_shifts", "measure_statistics")
+__all__ = ("judge_groups", "list_unattacked", "measure_shifts", "measure_statistics")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -141,6 +141,26 @@ def measure_statistics(batch: Batch, task: Task) -> tuple[Statistics, ...]:
     """Say what the nominal sample of every group can tell."""
     contents = _contents(task.features, _Grouped.of(batch), [list(batch.x.T)])
     return statistics_of(contents, task.budget, task.features)
+
+
+def list_unattacked(batch: Batch, reason: NDArray[np.int8]) -> tuple[Unattacked, ...]:
+    """Groups of which some events stayed nominal, and why."""
+    grouped = _Grouped.of(batch)
+    size, why = np.abs(grouped.weight), reason[grouped.rows]
+    total = grouped.sums(size)
+    events = grouped.sums((why > 0).astype(np.float64))
+    parts = [grouped.sums(size * (why == k)) for k in range(1, len(REASONS) + 1)]
+    return tuple(
+        Unattacked(name, int(events[g]), *_shares([part[g] for part in parts], total[g]))
+        for g, name in enumerate(grouped.names)
+        if events[g]
+    )
+
+
+def _shares(parts: Sequence[float], total: float) -> tuple[float, dict[str, float]]:
+    """Share of a total that some parts have together, and each of them by its reason."""
+    shares = [float(part / total) if total > 0 else 0.0 for part in parts]
+    return sum(shares), dict(zip(REASONS, shares, strict=True))
 
 
 def measure_shifts(batch: Batch, task: Task, x: NDArray[np.float32]) -> tuple[Shift, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from coffea_conserv.cli import options as given
 from coffea_conserv.cli.terminal import told
@@ -64,9 +65,9 @@ def _runs() -> ModuleType:
 
 
 def _end(console: Console, result: Result) -> None:
-    """Exit code 1 if a limit is broken."""
+    """Exit code 1 if a limit is broken, or if nothing was attacked."""
     if not result.verdict.passed:
-        console.print(f"[bold red]{len(result.verdict.broken)} limit(s) broken[/]")
+        console.print(f"[bold red]{escape(result.verdict.summary)}[/]")
         raise typer.Exit(1)
 
 
@@ -136,8 +137,7 @@ def run(  # noqa: PLR0913 -- options of a command line
             checkpoints=checkpoints,
             out=out,
         )
-        if not result.verdict.passed:
-            raise typer.Exit(1)
+        _end(console, result)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     pass
 
 
-__all__ = ("Contents", "Limit", "NegativeBins", "Verdict", "share_text", "worst_limits")
+__all__ = (
+    "REASONS",
+    "Contents",
+    "Limit",
+    "NegativeBins",
+    "Unattacked",
+    "Verdict",
+    "share_text",
+    "worst_limits",
+)
 
 Floats = NDArray[np.float64]
 
@@ -91,9 +100,45 @@ class NegativeBins:
     share: float
 
 
+REASONS = ("few events", "no positive weight", "limits not kept", "nothing gained")
+"""Why events of a group stay nominal: too few of them can move, their weights do not add up to more than 0,
+what the solver returned broke a limit, or it found nothing better. As numbers from 1 on; 0 is attacked."""
+
+
+@dataclass(frozen=True)
+class Unattacked:
+    """Events of a group that stayed nominal: they say nothing about robustness.
+
+    Parameters
+    ----------
+    group
+        Where.
+    events
+        Their number.
+    share
+        Σ|w| of them over that of the group; 1: nothing of it was attacked.
+    reasons
+        The same by reason, one of :data:`REASONS`.
+    """
+
+    group: Group
+    events: int
+    share: float
+    reasons: Mapping[str, float]
+
+    @property
+    def wholly(self) -> bool:
+        """Whether nothing of the group was attacked."""
+        return self.share >= 1 - _ROUNDING
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{reason} {share:.0%}" for reason, share in self.reasons.items() if share > 0)
+        return f"{self.group}: {self.share:.0%} ({reasons or 'unknown why'})"
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """All limits of a sample.
+    """All limits of a sample, and what was not attacked of it.
 
     Parameters
     ----------
@@ -101,6 +146,10 @@ class Verdict:
         Every limit in every group.
     negative
         Quantities with bins whose sum of weights is negative, which the limits on marginals see only in part.
+    unattacked
+        Groups of which some events stayed nominal.
+    unjudged
+        Groups with attacked events whose weights do not add up to more than 0: no limit has a meaning there.
 
     Examples
     --------
@@ -112,11 +161,34 @@ class Verdict:
 
     limits: tuple[Limit, ...]
     negative: tuple[NegativeBins, ...] = ()
+    unattacked: tuple[Unattacked, ...] = ()
+    unjudged: tuple[Group, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every limit is kept."""
-        return all(limit.passed for limit in self.limits)
+        """Whether every limit is kept by an attack: nominal events keep them all, and show nothing."""
+        return not self.broken and not self.unjudged and not self.idle
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing at all was attacked, although something was to be."""
+        whole = {one.group for one in self.unattacked if one.wholly}
+        return bool(whole) and {limit.group for limit in self.limits} <= whole
+
+    @property
+    def summary(self) -> str:
+        """One sentence: what is broken, not attacked, or kept."""
+        groups, whole = {limit.group for limit in self.limits}, [one for one in self.unattacked if one.wholly]
+        if self.broken:
+            return f"{len(self.broken)} of {len(self.limits):,} limits broken"
+        if self.unjudged:
+            names = ", ".join(map(str, self.unjudged))
+            return f"not judged, since the sum of weights is not positive: {names}"
+        if self.idle:
+            return f"nothing was attacked: {', '.join(_reasons(whole))}"
+        if whole:
+            return f"{len(self.limits):,} limits kept, {len(whole)} of {len(groups)} groups not attacked"
+        return f"{len(self.limits):,} limits kept"
 
     @property
     def broken(self) -> tuple[Limit, ...]:
@@ -132,7 +204,19 @@ class Verdict:
         """Return plain values for JSON."""
         limits = [{**row_of(limit), "slack": limit.slack, "passed": limit.passed} for limit in self.limits]
         negative = [row_of(found) for found in self.negative]
-        return {"passed": self.passed, "limits": limits, "negative_bins": negative}
+        return {
+            "passed": self.passed,
+            "summary": self.summary,
+            "limits": limits,
+            "negative_bins": negative,
+            "unattacked": [row_of(one) for one in self.unattacked],
+            "unjudged": [str(group) for group in self.unjudged],
+        }
+
+
+def _reasons(some: Sequence[Unattacked]) -> list[str]:
+    """Reasons of some groups, each once."""
+    return [reason for reason in REASONS if any(one.reasons.get(reason) for one in some)] or ["unknown why"]
 
 
 def worst_limits(verdict: Verdict) -> tuple[Limit, ...]:

@@ -66,13 +66,11 @@ class Classes:
         for name in ("target", "source"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _indices(name, getattr(self, name)))
-        object.__setattr__(self, "argmax", as_flag("argmax", self.argmax))
+        object.__setattr__(self, "argmax", as_flag("Classes: argmax", self.argmax))
         both = sorted(set(self.targets) & set(self.sources or ()))
         msg = ""
         if both:
             msg = f"Classes: class {both[0]} is both target and source; each class is on one side"
-        elif not isinstance(self.argmax, bool):
-            msg = f"Classes: argmax must be True or False, got {self.argmax!r}"
         elif self.output not in OUTPUTS:
             msg = f"Classes: output={self.output!r} is not known; choose one of {', '.join(OUTPUTS)}"
         if msg:

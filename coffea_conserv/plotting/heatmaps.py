@@ -107,7 +107,11 @@ class Cells:
 def limit_cells(result: Result) -> Cells:
     """Share of the tightest limit that each group uses, and which one it is."""
     cells = {}
+    whole = {one.group for one in result.verdict.unattacked if one.wholly}
     for limit in worst_limits(result.verdict):
+        if limit.group in whole:
+            cells[limit.group] = (0.0, "not\nattacked")
+            continue
         share = limit.used
         used = share_text(share) if math.isfinite(share) else f"{limit.value:.2g} > 0"
         name = limit.name.removeprefix("marginal ").removeprefix("watched ")
@@ -146,8 +150,7 @@ def limits_plot(result: Result, *, label: str = STATUS) -> Figure:
         cell gives the share of the limit that is used and which one it is; broken limits are red.
     """
     table = limit_cells(result)
-    broken = len(result.verdict.broken)
-    verdict = f"{broken} limit(s) broken" if broken else "all limits kept"
+    verdict = result.verdict.summary.split(":")[0]
     with style():
         figure = new_figure((max(table.width, 9.0), table.size[1] + 1.9))
         table.draw(figure, 0.9)

@@ -65,7 +65,7 @@ def overview_plot(result: Result, *, label: str = STATUS) -> Figure:
             frame(axes, "", region)
         table.draw(figure, 0.55)
         figure.text(0.5, (tables - 0.6) / figure.get_figheight(), _crossing(result), ha="center")
-        verdict = "all limits kept" if result.verdict.passed else "limits broken"
+        verdict = result.verdict.summary.split(":")[0]
         head(figure, label, "score and fooling ratio", right=verdict)
         legend_above(figure, down=0.4, columns=names)
     return figure

@@ -316,6 +316,7 @@ class Conserv:
         totals: Mapping[str, Sequence[str]] | None = None,
         asked: Mapping[str, int] | Iterable[Any] | None = None,
         blinding: Blinding | None = None,
+        without: Sequence[str] = (),
     ) -> Result:
         """Judge merged outputs and make templates of them.
 
@@ -335,6 +336,8 @@ class Conserv:
             ``Runner.preprocess(fileset, …)`` yields.
         blinding
             ``Blinding(signal, above)``: where data are hidden. Nowhere if not given.
+        without
+            Datasets that are left out, as if they had not been processed.
 
         Raises
         ------
@@ -362,5 +365,5 @@ class Conserv:
             str(self.output),
             self.names,
         )
-        more: Any = {"totals": totals, "asked": asked, "blinding": blinding}
+        more: Any = {"totals": totals, "asked": asked, "blinding": blinding, "without": without}
         return make_result(sums, settings, processes=processes, estimates=estimates, **more)

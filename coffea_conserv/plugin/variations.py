@@ -20,8 +20,8 @@ from coffea_conserv.plugin.chunk import seed_of
 
 __all__ = ("DIRECTIONS", "Attack", "Varied", "values_by_variation")
 
-Varied = tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]]]
-"""Variation → quantity → values; variation → which events stayed nominal."""
+Varied = tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.int8]]]
+"""Variation → quantity → values; variation → why events stayed nominal."""
 
 DIRECTIONS = {"conservUp": "signal", "conservDown": "background"}
 
@@ -86,11 +86,11 @@ def values_by_variation(
     Returns
     -------
     tuple of dict
-        Variation → quantity → values; variation → which events stayed nominal.
+        Variation → quantity → values; variation → why events stayed nominal.
     """
     task = attack.task
     values = {"nominal": attack.quantities(batch, batch.x)}
-    unattacked: dict[str, NDArray[np.bool_]] = {}
+    unattacked: dict[str, NDArray[np.int8]] = {}
     columns = {name: column for name, column in values["nominal"].items() if name != "score"}
     frozen = [feature.name for feature in task.features if feature.frozen]
     check_regions(regions, values["nominal"]["score"], columns, frozen)
@@ -104,5 +104,5 @@ def values_by_variation(
         seed = seed_of(attack.seed, dataset, chunk, direction)
         outcome = perturb(some, task, attack.models, direction, seed, attack.place.device)
         values[variation] = attack.quantities(batch, outcome.x)
-        unattacked[variation] = outcome.unattacked
+        unattacked[variation] = outcome.reason
     return values, unattacked

@@ -158,6 +158,11 @@ def print_report(result: Result, console: Console, *, all_limits: bool = False) 
     """Print verdict, fooling ratios, samples, coverage and warnings of the score templates to a console."""
     meaning = result.settings.budget.meaning()
     console.print(verdict_table(result.verdict, meaning, all_limits=all_limits))
+    unattacked = [str(one) for one in result.verdict.unattacked]
+    if unattacked:
+        console.print("[yellow]Events that stayed nominal, and say nothing about robustness[/]:")
+        for line in unattacked:
+            console.print(f"  {escape(line)}")
     negative = _negative_lines(result)
     if negative:
         console.print(

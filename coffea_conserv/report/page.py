@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.files import replacing
+from coffea_conserv.limits.verdict import Verdict
 from coffea_conserv.report import tables
 from coffea_conserv.report.tables import PageTable
 from coffea_conserv.results.plain import plain_values
@@ -117,9 +118,8 @@ def write_page(  # noqa: PLR0913 -- what there is of a run, all of it optional
         meaning=MEANING,
         what=LABEL,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        passed=result.verdict.passed,
-        broken=len(result.verdict.broken),
-        limits=len(result.verdict.limits),
+        mood=_mood(result.verdict),
+        summary=result.verdict.summary,
         budget=result.settings.budget.meaning(),
         headlines=_headlines(result, chosen, evidence, impact),
         sections=sections,
@@ -130,6 +130,13 @@ def write_page(  # noqa: PLR0913 -- what there is of a run, all of it optional
     with replacing(Path(path)) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def _mood(verdict: Verdict) -> str:
+    """Good only if every limit is kept and every group was attacked."""
+    if not verdict.passed:
+        return "bad"
+    return "" if any(one.wholly for one in verdict.unattacked) else "good"
 
 
 def _encoded(draw: Callable[[], Figure]) -> str:

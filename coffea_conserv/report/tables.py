@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coffea_conserv.errors import InputError
-from coffea_conserv.limits.verdict import share_text, worst_limits
+from coffea_conserv.group import Group
+from coffea_conserv.limits.verdict import Limit, share_text, worst_limits
 
 if TYPE_CHECKING:
     from coffea_conserv.evidence.gather import Evidence
@@ -102,8 +103,16 @@ def _table(name: str, title: str, columns: str, rows: Iterable[Sequence[Any]], n
     return PageTable(name, title, tuple(columns.split("|")), made, note)
 
 
+def _state(limit: Limit, unattacked: Collection[Group]) -> Cell:
+    """Kept, broken, or kept by nominal events, which shows nothing."""
+    if not limit.passed:
+        return Cell("broken", "broken", "bad")
+    return Cell("not attacked", "not attacked") if limit.group in unattacked else Cell("kept", "kept", "good")
+
+
 def limits_table(result: Result) -> PageTable:
     """The tightest limit of every group."""
+    whole = {one.group for one in result.verdict.unattacked if one.wholly}
     rows = [
         (
             str(limit.group),
@@ -112,7 +121,7 @@ def limits_table(result: Result) -> PageTable:
             _number(limit.value),
             _number(limit.limit),
             Cell(share_text(limit.used), limit.used),
-            Cell("kept", "kept", "good") if limit.passed else Cell("broken", "broken", "bad"),
+            _state(limit, whole),
         )
         for limit in worst_limits(result.verdict)
     ]

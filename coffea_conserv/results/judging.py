@@ -11,7 +11,7 @@ from coffea_conserv.group import Group
 from coffea_conserv.limits.displacement import LARGEST, PULLS, Moves, Shift, make_shifts
 from coffea_conserv.limits.judge import judge_many, negative_bins
 from coffea_conserv.limits.statistics import Statistics, statistics_of
-from coffea_conserv.limits.verdict import Contents, NegativeBins, Verdict
+from coffea_conserv.limits.verdict import REASONS, Contents, NegativeBins, Unattacked, Verdict
 from coffea_conserv.names import VARIATIONS
 from coffea_conserv.results.fooling import Fooling, fooling_of
 from coffea_conserv.results.settings import Settings
@@ -67,13 +67,30 @@ def judge_merged(
     judged: dict[Group, Contents] = {}
     negative: list[NegativeBins] = []
     known: dict[Group, Contents] = {}
+    unattacked: list[Unattacked] = []
+    unjudged: list[Group] = []
     for group, datasets in _filled(sums, merged, regions):
         contents = _contents(sums, settings, group, datasets)
-        judged[group] = contents
-        negative.extend(negative_bins(group, contents))
         known.setdefault(group.nominal(), contents)
+        idle = _unattacked(sums, group, datasets)
+        unattacked.extend([idle] if idle.events else [])
+        if contents.sum_w > 0:
+            judged[group] = contents
+            negative.extend(negative_bins(group, contents))
+        elif not idle.wholly:
+            unjudged.append(group)
     limits = judge_many(judged, settings.budget, settings.features, settings.watched)
-    return Verdict(limits, tuple(negative)), statistics_of(known, settings.budget, settings.features)
+    verdict = Verdict(limits, tuple(negative), tuple(unattacked), tuple(unjudged))
+    return verdict, statistics_of(known, settings.budget, settings.features)
+
+
+def _unattacked(sums: Sums, group: Group, datasets: Sequence[str]) -> Unattacked:
+    """Which share of a group stayed nominal, by reason."""
+    counts = counts_of(sums, datasets, group.region, group.variation)
+    total = counts["sum_abs_w"]
+    shares = {reason: counts[reason] / total if total > 0 else 0.0 for reason in REASONS}
+    share = counts["unattacked_abs_w"] / total if total > 0 else 0.0
+    return Unattacked(group, int(counts["unattacked_events"]), share, shares)
 
 
 def shift_rows(

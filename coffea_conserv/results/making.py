@@ -17,7 +17,6 @@ from coffea_conserv.sums.groups import (
     check_estimates,
     check_merged,
     check_totals,
-    check_weights,
     group_datasets,
     simulated,
 )
@@ -35,6 +34,7 @@ def make_result(
     totals: Mapping[str, Sequence[str]] | None = None,
     asked: Mapping[str, int] | Iterable[Any] | None = None,
     blinding: Blinding | None = None,
+    without: Sequence[str] = (),
 ) -> Result:
     """Judge merged sums and make the result of a run.
 
@@ -55,16 +55,18 @@ def make_result(
         :func:`coffea_conserv.results.coverage.read_asked`.
     blinding
         Where data are hidden.
+    without
+        Datasets that are left out, as if they had not been processed.
 
     Raises
     ------
     ConfigurationError
         If processes, estimates or totals do not fit the datasets and regions, or ``asked`` is something else.
     InputError
-        If these are no merged sums, a dataset mixes real data and simulation, or a region of a simulated
-        dataset has events but no positive sum of weights.
+        If these are no merged sums, or a dataset mixes real data and simulation.
     """
     check_merged(sums)
+    sums = sums.without(without)
     grouped = group_datasets(sums, {} if processes is None else processes)
     regions = tuple(sorted({region for _, region, _ in sums.counts}))
     estimated = as_estimates(estimates)
@@ -72,7 +74,6 @@ def make_result(
     check_estimates(estimated, grouped, regions)
     summed = check_totals({} if totals is None else totals, grouped)
     wanted = read_asked(asked)
-    check_weights(sums, grouped)
     merged = [Merged(n, "dataset", (n,)) for names in simulated(grouped).values() for n in names]
     merged += [Merged(n, "process", names) for n, names in simulated(grouped).items() if len(names) > 1]
     totals_too = [*merged, *(Merged(n, "all" if n == ALL else "total", names) for n, names in summed.items())]

@@ -34,9 +34,8 @@ def verdict_table(verdict: Verdict, meaning: str, *, all_limits: bool = False) -
     all_limits
         Whether to list every limit instead of the tightest one of each group.
     """
-    broken = len(verdict.broken)
-    title = f"{len(verdict.limits)} limits kept" if verdict.passed else f"{broken} limit(s) broken"
-    table = Table(title=title, caption=meaning)
+    table = Table(title=verdict.summary, caption=meaning)
+    whole = {one.group for one in verdict.unattacked if one.wholly}
     table.add_column("group", overflow="fold")
     table.add_column("limit" if all_limits else "tightest limit", overflow="fold")
     table.add_column("measure")
@@ -48,7 +47,7 @@ def verdict_table(verdict: Verdict, meaning: str, *, all_limits: bool = False) -
             f"{limit.value:.4g}",
             f"{limit.limit:.4g}",
             share_text(limit.used),
-            kept_text(kept=limit.passed),
+            "[yellow]not attacked[/]" if limit.group in whole else kept_text(kept=limit.passed),
         )
         table.add_row(escape(str(limit.group)), escape(limit.name), limit.measure, *cells)
     return table

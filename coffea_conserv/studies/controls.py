@@ -194,7 +194,7 @@ def _largest(ready: Ready, j: int, change: Any, sign: float) -> tuple[float, Att
             else:
                 high = middle
     moved = change(ready, j, sign * low)
-    return low, ready.finish(Outcome(moved, np.zeros(len(moved), dtype=bool)))
+    return low, ready.finish(Outcome(moved, np.zeros(len(moved), dtype=np.int8)))
 
 
 def _inside(ready: Ready, moved: NDArray[np.float32]) -> bool:

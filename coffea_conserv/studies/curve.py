@@ -113,7 +113,7 @@ def _better(ready: Ready, one: Outcome, two: Outcome) -> Outcome:
     first, second = (_value(ready, outcome) for outcome in (one, two))
     ahead = np.append(second > first, False)[group]  # -1, no group, takes the last
     return Outcome(
-        np.where(ahead[:, None], two.x, one.x), np.where(ahead, two.unattacked, one.unattacked).astype(bool)
+        np.where(ahead[:, None], two.x, one.x), np.where(ahead, two.reason, one.reason).astype(np.int8)
     )
 
 

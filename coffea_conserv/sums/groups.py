@@ -21,7 +21,6 @@ __all__ = (
     "check_estimates",
     "check_merged",
     "check_totals",
-    "check_weights",
     "content",
     "contents_of",
     "counts_of",
@@ -232,23 +231,6 @@ def check_estimates(
             msg = f"estimate {estimate.name!r}: {msg}"
             raise ConfigurationError(msg)
         taken.add(estimate.name)
-
-
-def check_weights(sums: Sums, processes: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise an InputError if a region of a simulated dataset has events but no positive sum of weights."""
-    bad = []
-    datasets = sorted(name for names in simulated(processes).values() for name in names)
-    for dataset, region, variation in sorted(sums.counts):
-        if variation == "nominal" and dataset in datasets:
-            counts = counts_of(sums, (dataset,), region, variation)
-            if counts["events"] and counts["sum_w"] <= 0:
-                bad.append(f"{dataset}/{region} ({counts['events']:.0f} events, {counts['sum_w']:g})")
-    if bad:
-        msg = (
-            f"the sum of weights is not positive in {', '.join(bad)}; process more events, widen the region, "
-            "or leave the dataset out"
-        )
-        raise InputError(msg)
 
 
 def counts_of(sums: Sums, datasets: Sequence[str], region: str, variation: str) -> dict[str, float]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import hist
 import numpy as np
 from numpy.typing import NDArray
 
+from coffea_conserv.checks import check_known
 from coffea_conserv.errors import MergeError
 from coffea_conserv.features.binning import fillable, flow_index, scale
 from coffea_conserv.features.feature import Feature, Watched, present
@@ -18,6 +19,7 @@ from coffea_conserv.features.folds import fold_index
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.limits.displacement import Moves, Pair, shift_sums
 from coffea_conserv.limits.measures import pair_sums
+from coffea_conserv.limits.verdict import REASONS
 from coffea_conserv.names import VARIATIONS
 
 __all__ = ("BLOCKS", "COUNTS", "FOOLING", "Sample", "Sums", "fill_sums", "score_axis")
@@ -25,8 +27,18 @@ __all__ = ("BLOCKS", "COUNTS", "FOOLING", "Sample", "Sums", "fill_sums", "score_
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]
 
-COUNTS = ("events", "sum_w", "sum_abs_w", "sum_w2", "unattacked_events", "unattacked_abs_w", "moved_events")
-"""What :attr:`Sums.counts` holds for each group and variation, in this order."""
+COUNTS = (
+    "events",
+    "sum_w",
+    "sum_abs_w",
+    "sum_w2",
+    "unattacked_events",
+    "unattacked_abs_w",
+    "moved_events",
+    *REASONS,
+)
+"""What :attr:`Sums.counts` holds for each group and variation, in this order; the last ones are
+Σ|w| of the events that stayed nominal, by reason."""
 
 FOOLING = ("start", "crossed", "other", "returned", "net", "score_nominal", "score", "sum_w")
 """What :attr:`Sums.fooling` holds for each group, direction and block, in this order: the absolute weight on
@@ -103,6 +115,25 @@ class Sums:
         merged = {name: _merge(getattr(self, name), getattr(other, name)) for name in names}
         return Sums(self.config, **merged, largest=_merge(self.largest, other.largest, np.maximum))
 
+    def without(self, datasets: Sequence[str]) -> Sums:
+        """Leave out some datasets, as if they had not been processed.
+
+        Raises
+        ------
+        InputError
+            If one of them is not there.
+        """
+        for name in datasets:
+            check_known("dataset", name, self.chunks)
+        if isinstance(datasets, str) or not datasets:
+            return self
+        kept: dict[str, Any] = {}
+        for part in ("moments", "paired", "counts", "fooling", "shifts", "largest"):
+            kept[part] = {key: v for key, v in getattr(self, part).items() if key[0] not in datasets}
+        for part in ("chunks", "real"):
+            kept[part] = {key: v for key, v in getattr(self, part).items() if key not in datasets}
+        return replace(self, **kept)
+
 
 def _merge(
     left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any] = operator.add
@@ -133,7 +164,8 @@ class Sample:
     values
         Variation → quantity → values of shape (events,), among them ``score``.
     unattacked
-        Variation → mask of the events that stayed nominal because their group could not be attacked.
+        Variation → why events stayed nominal, see :data:`coffea_conserv.limits.verdict.REASONS`; 0 where they
+        did not.
     working_point
         Score that separates the sides, or several.
     events
@@ -149,7 +181,7 @@ class Sample:
     weight: Floats
     regions: Mapping[str, NDArray[np.bool_]]
     values: Mapping[str, Mapping[str, NDArray[Any]]]
-    unattacked: Mapping[str, NDArray[np.bool_]]
+    unattacked: Mapping[str, NDArray[np.integer[Any]]]
     working_point: float | Sequence[float]
     events: int
     real: bool = False
@@ -222,7 +254,8 @@ def _standardised(
 def _counts(sample: Sample, variation: str, mask: NDArray[np.bool_]) -> Floats:
     weight = sample.weight[mask]
     absolute = np.abs(weight)
-    idle = sample.unattacked.get(variation, np.zeros(len(mask), dtype=bool))[mask]
+    reason = np.asarray(sample.unattacked.get(variation, np.zeros(len(mask))), dtype=np.int64)[mask]
+    idle = reason > 0
     nominal, values = sample.values["nominal"], sample.values[variation]
     moved = np.zeros(int(mask.sum()), dtype=bool)
     for name, column in values.items():
@@ -230,7 +263,8 @@ def _counts(sample: Sample, variation: str, mask: NDArray[np.bool_]) -> Floats:
             before = nominal[name][mask]
             moved |= (column[mask] != before) & ~(np.isnan(column[mask]) & np.isnan(before))
     sums = (len(weight), weight.sum(), absolute.sum(), (weight**2).sum())
-    return np.array([*sums, idle.sum(), absolute[idle].sum(), moved.sum()], dtype=np.float64)
+    by_reason = np.bincount(reason, absolute, len(REASONS) + 1)[1:]
+    return np.array([*sums, idle.sum(), absolute[idle].sum(), moved.sum(), *by_reason], dtype=np.float64)
 
 
 def _paired(axis: Any, nominal: NDArray[Any], attacked: NDArray[Any], weight: Floats) -> Floats:

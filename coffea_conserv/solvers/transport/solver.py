@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from coffea_conserv.checks import check_whole
 from coffea_conserv.models.device import BUFFER
 from coffea_conserv.solvers.constraints import Prices, Totals, used
 from coffea_conserv.solvers.lagrangian import Room, penalty
@@ -80,6 +81,10 @@ class Transport:
     landing: float = 0.5
     overtime: float = 1.0
     buffer: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("steps", self.steps, 0)
+        check_whole("rounds", self.rounds, 1)
 
     def bind(self, problem: Problem, seed: int) -> TransportRun:
         """Prepare to solve a problem."""
