@@ -109,7 +109,8 @@ class Names:
         if convention not in _CONVENTIONS:
             msg = f"there are no names for {convention!r}; there are {', '.join(_CONVENTIONS)}"
             raise ConfigurationError(msg)
-        if not isinstance(systematic, str) or not systematic:
+        given: Any = systematic
+        if not isinstance(given, str) or not given:
             msg = f"systematic={systematic!r} must be a text that is not empty"
             raise ConfigurationError(msg)
         up, down = _SUFFIXES.get(convention, ("Up", "Down"))

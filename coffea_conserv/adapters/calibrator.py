@@ -91,7 +91,8 @@ class ConservCalibrator:
         super().__init_subclass__(**kwargs)
         if cls.attack is None:  # a base of others, or a class that cloudpickle is about to fill
             return
-        if not isinstance(cls.attack, EventAttack):
+        given: Any = cls.attack
+        if not isinstance(given, EventAttack):
             msg = f"{cls.__name__}.attack must be an EventAttack, got {type(cls.attack).__name__}"
             raise ConfigurationError(msg)
         if not isinstance(cls.name, str) or not cls.name:

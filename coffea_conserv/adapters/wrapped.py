@@ -106,7 +106,7 @@ class _Wrapped:
 
     def __call__(self, matrix: Any) -> Any:
         columns = {name: ak.Array(matrix[:, j].copy()) for j, name in enumerate(self.names)}
-        given = tuple(columns.values()) if self.inputs is None else self.inputs(columns)
+        given: Any = tuple(columns.values()) if self.inputs is None else self.inputs(columns)
         if not isinstance(given, tuple):
             msg = f"inputs= must give a tuple of arguments for the wrapper, got {type(given).__name__}"
             raise ModelError(msg)

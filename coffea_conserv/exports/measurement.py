@@ -56,7 +56,8 @@ class Measurement:
     poi: str = "mu"
 
     def __post_init__(self) -> None:
-        signal = (self.signal,) if isinstance(self.signal, str) else tuple(self.signal)
+        given: Any = self
+        signal: tuple[Any, ...] = (self.signal,) if isinstance(self.signal, str) else tuple(self.signal)
         if not signal or not all(isinstance(name, str) and name for name in signal):
             msg = f"signal={self.signal!r} must be the name of a process, or a list of such"
             raise ConfigurationError(msg)
@@ -64,7 +65,7 @@ class Measurement:
         if self.nuisances not in NUISANCES:
             msg = f"nuisances={self.nuisances!r} is none of {', '.join(map(repr, NUISANCES))}"
             raise ConfigurationError(msg)
-        if not isinstance(self.poi, str) or not re.fullmatch(r"[A-Za-z]\w*", self.poi):
+        if not isinstance(given.poi, str) or not re.fullmatch(r"[A-Za-z]\w*", given.poi):
             msg = f"poi={self.poi!r} must be a name of letters, digits and underscores"
             raise ConfigurationError(msg)
         object.__setattr__(self, "signal", signal)

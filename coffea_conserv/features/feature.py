@@ -150,7 +150,8 @@ class Watched:
                 f"watch[{self.name!r}]: categories have no order; use hist.axis.Regular, Variable or Integer"
             )
             raise ConfigurationError(msg)
-        if not callable(self.function):
+        given: Any = self.function
+        if not callable(given):
             msg = f"watch[{self.name!r}]: a function of the features is needed, got {self.function!r}"
             raise ConfigurationError(msg)
 
@@ -173,7 +174,7 @@ def _title(name: str, label: str, unit: str) -> str:
 def _check_shift(feature: Feature, name: str, value: Any) -> None:
     """Raise a ConfigurationError unless a size of moves means something for a feature."""
     traits, msg = feature.axis.traits, ""
-    size = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    size = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     if not (math.isfinite(size) and size > 0):
         msg = "must be a finite number above 0; what never moves is frozen=True"
     elif not traits.ordered:
@@ -208,9 +209,10 @@ def check_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
     if not made:
         msg = "at least one feature is needed"
         raise ConfigurationError(msg)
-    for feature in made:
-        if not isinstance(feature, Feature):
-            msg = f"features must be a list of Feature, got {feature!r}"
+    given: Any
+    for given in made:
+        if not isinstance(given, Feature):
+            msg = f"features must be a list of Feature, got {given!r}"
             raise ConfigurationError(msg)
     names = [feature.name for feature in made]
     if "score" in names:
@@ -288,7 +290,8 @@ def make_watched(
                 f"watch[{name!r}]: this name belongs to a feature or to the score already; choose another one"
             )
             raise ConfigurationError(msg)
-        if not isinstance(entry, tuple) or len(entry) != 2:
+        given: Any = entry
+        if not isinstance(given, tuple) or len(given) != 2:
             msg = f"watch[{name!r}] must be a pair (torch function, hist axis), got {entry!r}"
             raise ConfigurationError(msg)
         made.append(Watched(name, entry[0], entry[1]))

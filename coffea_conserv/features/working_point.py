@@ -41,7 +41,7 @@ def as_points(value: Any) -> tuple[float, ...]:
         msg = "working_point is empty; give a score between 0 and 1, or several"
         raise ConfigurationError(msg)
     for point in points:
-        number = isinstance(point, Real) and not isinstance(point, bool) and math.isfinite(point)
+        number = not isinstance(point, bool) and isinstance(point, Real) and math.isfinite(point)
         if not (number and 0 < point < 1):
             msg = f"working_point={point} must lie between 0 and 1: it is a score, sigmoid(logit)"
             raise ConfigurationError(msg)

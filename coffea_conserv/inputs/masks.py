@@ -65,7 +65,8 @@ class Cuts:
         if not callable(getattr(self.selection, "require", None)):
             msg = f"Cuts takes a PackedSelection of coffea, got {type(self.selection).__name__}"
             raise InputError(msg)
-        if not isinstance(self.regions, Mapping):
+        given: Any = self.regions
+        if not isinstance(given, Mapping):
             msg = f"Cuts takes a dict of region → names of cuts, got {self.regions!r:.80}"
             raise InputError(msg)
         chosen = self._chosen(count)
@@ -195,7 +196,8 @@ def to_masks(regions: Regions | None, count: int) -> dict[str, Mask]:
     InputError
         If there is no region, or if one has another length or is not Boolean.
     """
-    if not isinstance(regions, Mapping | Cuts | Categories | None):
+    given: Any = regions
+    if not isinstance(given, Mapping | Cuts | Categories | None):
         form = "Cuts(selection, …)" if hasattr(regions, "require") else "a dict of masks, Cuts or Categories"
         msg = f"regions= is a {type(regions).__name__}; give {form}: regions have names"
         raise InputError(msg)

@@ -150,7 +150,8 @@ class Budget:
         if self.ks is not None and not self.ks > 0:
             msg = "ks=0 would keep marginals as they are, which is rms=0; give a number above 0"
             raise ConfigurationError(msg)
-        if not (self.chi2 is None or isinstance(self.chi2, Chi2)):
+        chi2: Any = self.chi2
+        if not (chi2 is None or isinstance(chi2, Chi2)):
             msg = (
                 f"chi2={self.chi2!r} must be Chi2(limit, events=…): a χ² means nothing without a sample size"
             )
@@ -342,7 +343,7 @@ class Budget:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    return float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
 
 
 def _check_limit(name: str, value: Any) -> None:

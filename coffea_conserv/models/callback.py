@@ -51,7 +51,8 @@ class Callback:
     function: Callable[[Any], Any]
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
+        given: Any = self.function
+        if not callable(given):
             which = f"{self.function!r:.80} cannot be called"
             msg = f"Callback: {which}; give a function of a matrix{hint(self.function)}"
             raise ModelError(msg)

@@ -103,7 +103,7 @@ class Classes:
 def _indices(name: str, given: Any) -> tuple[int, ...]:
     """One or several classes as a tuple."""
     found = tuple(given) if isinstance(given, list | tuple) else (given,)
-    whole = all(isinstance(k, Integral) and not isinstance(k, bool) and int(k) >= 0 for k in found)
+    whole = all(not isinstance(k, bool) and isinstance(k, Integral) and int(k) >= 0 for k in found)
     if not found or not whole or len(set(found)) < len(found):
         msg = f"Classes: {name} must be the index of a class from 0, or several different ones, got {given!r}"
         raise ConfigurationError(msg)

@@ -47,7 +47,7 @@ class Blinding:
     above: float = 0.05
 
     def __post_init__(self) -> None:
-        signal = (self.signal,) if isinstance(self.signal, str) else tuple(self.signal)
+        signal: tuple[Any, ...] = (self.signal,) if isinstance(self.signal, str) else tuple(self.signal)
         if not signal or not all(isinstance(name, str) and name for name in signal):
             msg = f"signal={self.signal!r} must be the name of a process, or a list of such"
             raise ConfigurationError(msg)

@@ -72,7 +72,7 @@ def _check(resources: Mapping[str, Any], seconds: Mapping[str, Any]) -> None:
         msg = "name a resource, as in workers_with(client, GPU=1)"
     for name, amount in {**resources, **seconds}.items():
         least = "above" if name in resources else "at least"
-        fine = isinstance(amount, Real) and not isinstance(amount, bool) and float(amount) >= 0
+        fine = not isinstance(amount, bool) and isinstance(amount, Real) and float(amount) >= 0
         if not fine or (name in resources and float(amount) == 0):
             msg = f"{name} must be a number {least} 0, got {amount!r}"
     if msg:

@@ -81,7 +81,8 @@ class _Strength:
         for name in self.names or ():
             check_choice("names", name, BASELINES)
         size = self.size
-        if isinstance(size, bool) or not (isinstance(size, Real) and math.isfinite(size) and size >= 0):
+        given: Any = size
+        if isinstance(size, bool) or not (isinstance(given, Real) and math.isfinite(size) and size >= 0):
             msg = f"size={size!r} must be a number ≥ 0, in units of the spread of each feature"
             raise ConfigurationError(msg)
         for name in ("steps", "tries"):

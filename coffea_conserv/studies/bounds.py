@@ -144,7 +144,8 @@ def check_least(name: str, value: Any, least: float) -> None:
 
 def checked_sample(x: ArrayLike, working_point: float, direction: str) -> Floats:
     """Events in double precision, shape (events, features), where these and what else is asked make sense."""
-    if not (isinstance(working_point, Real) and 0 < float(working_point) < 1):
+    given: Any = working_point
+    if not (isinstance(given, Real) and 0 < float(given) < 1):
         msg = f"working_point={working_point!r} must be between 0 and 1"
         raise ConfigurationError(msg)
     check_choice("direction", direction, DIRECTIONS)

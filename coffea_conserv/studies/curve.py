@@ -92,7 +92,8 @@ def _check_nested(budgets: Sequence[Budget], features: Sequence[Feature]) -> Non
         raise ConfigurationError(msg)
     free = [feature for feature in features if not feature.frozen]
     for budget in budgets:
-        if not isinstance(budget, Budget):
+        given: Any = budget
+        if not isinstance(given, Budget):
             msg = f"budgets must hold Budget(...), got {budget!r}"
             raise ConfigurationError(msg)
         budget.check_features(free)

@@ -65,12 +65,13 @@ class Estimate:
 
     def __post_init__(self) -> None:
         msg = ""
-        if not isinstance(self.name, str) or not self.name:
+        given: Any = self
+        if not isinstance(given.name, str) or not given.name:
             msg = f"an estimate needs the name of a process, got {self.name!r}"
-        elif not isinstance(self.regions, Mapping) or not self.regions:
+        elif not isinstance(given.regions, Mapping) or not given.regions:
             got = f"{self.regions!r:.80}"
             msg = f"estimate {self.name!r}: regions must be a dict of region → control region, got {got}"
-        elif isinstance(self.scale, bool) or not isinstance(self.scale, Real):
+        elif isinstance(given.scale, bool) or not isinstance(given.scale, Real):
             msg = f"estimate {self.name!r}: scale must be a number, got {self.scale!r}"
         elif not (self.scale > 0 and math.isfinite(self.scale)):
             msg = f"estimate {self.name!r}: scale={self.scale} must be a finite number above 0"
@@ -213,7 +214,8 @@ def check_estimates(
     """Raise a ConfigurationError if an estimate does not fit the processes and regions."""
     taken = {*processes, DATA, ALL}
     for estimate in estimates:
-        if not isinstance(estimate, Estimate):
+        given: Any = estimate
+        if not isinstance(given, Estimate):
             msg = f"estimates must hold Estimate(name, regions, scale), got {estimate!r:.80}"
             raise ConfigurationError(msg)
         named = {*estimate.regions, *estimate.regions.values()}

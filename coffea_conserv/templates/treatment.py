@@ -114,7 +114,7 @@ class Treatment:
 
 
 def _check_number(name: str, value: Any, *, positive: bool) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
     if not number or value < 0 or (positive and value == 0):
         msg = f"{name}={value!r} must be a finite number {'above 0' if positive else 'from 0 on'}"
         raise ConfigurationError(msg)

@@ -117,8 +117,9 @@ def settings_are_values(solver: Solver) -> None:
     for how, twin in (("pickle", pickle.loads(sent)), ("deepcopy", copy.deepcopy(solver))):  # noqa: S301
         same = (repr(twin), fingerprint(twin)) == before
         demand(same, f"after {how} the settings are {twin!r}")
-    if is_dataclass(solver):
-        for part in fields(solver):
+    given: Any = solver
+    if is_dataclass(given):
+        for part in fields(given):
             twin = copy.copy(solver)
             object.__setattr__(twin, part.name, ("changed",))
             shown = repr(twin) != before[0] and fingerprint(twin) != before[1]

@@ -125,12 +125,13 @@ class EventAttack:
     bindings: Bindings = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.conserv, Conserv):
+        given: Any = self
+        if not isinstance(given.conserv, Conserv):
             msg = f"conserv must be a Conserv, got {type(self.conserv).__name__}"
             raise ConfigurationError(msg)
         optional = {name: getattr(self, name) for name in ("select", "weight", "fold", "context")}
         check_functions({"regions": self.regions}, optional)
-        if not callable(self.data) and not isinstance(self.data, str):
+        if not callable(given.data) and not isinstance(given.data, str):
             wanted = "the name of an entry of the metadata, or a function of the events"
             msg = f"data={self.data!r} must be {wanted}"
             raise ConfigurationError(msg)

@@ -123,12 +123,12 @@ class Search:
 
 def _is_number(value: Any) -> bool:
     return (
-        isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0
+        not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value) and float(value) >= 0
     )
 
 
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
 
 
 def _check(name: str, value: Any, wanted: str, *, fine: bool) -> None:
