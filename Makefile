@@ -43,11 +43,16 @@ test-facility:
 unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
+# what the hooks of pre-commit check, and the imports; the last line is about white space in a clone
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/rumdl check .
+	$(BIN)/zizmor --quiet --offline .github
+	if git rev-parse --verify --quiet HEAD >/dev/null; then git diff --check $$(git hash-object -t tree /dev/null); fi
 
 # rooms and arrows of ARCHITECTURE.md, from the imports
 map: $(READY)
