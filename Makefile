@@ -62,4 +62,4 @@ benchmark: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --override-ini addopts=
 
 clean:
-	rm -rf $(VENV) .venv-facility results results-htautau "$(RESULTS)" "$(EVENTS)"
+	rm -rf $(VENV) .venv-facility .nox results results-htautau "$(RESULTS)" "$(EVENTS)"
