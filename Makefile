@@ -51,6 +51,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/rumdl check .
+	$(BIN)/repo-review --show err .
 	$(BIN)/zizmor --quiet --offline .github
 	if git rev-parse --verify --quiet HEAD >/dev/null; then git diff --check $$(git hash-object -t tree /dev/null); fi
 

@@ -9,10 +9,19 @@ import pytest
 
 yaml = pytest.importorskip("yaml")
 requirements = pytest.importorskip("packaging.requirements")
+version = pytest.importorskip("packaging.version")
 
 ROOT = Path(__file__).parent.parent
 FILES = ("constraints.txt", "constraints-facility.txt")
 COFFEA_AND_DASK = {"coffea", "dask", "distributed"}
+HOOKS = {
+    "codespell": "codespell",
+    "cookie": "sp-repo-review",
+    "mirrors-mypy": "mypy",
+    "ruff-pre-commit": "ruff",
+    "rumdl-pre-commit": "rumdl",
+    "zizmor-pre-commit": "zizmor",
+}
 
 
 def text_of(name):
@@ -90,3 +99,13 @@ def test_both_run_on_every_version_of_python():
     targets = re.search(r"^\.PHONY: (.*)$", text_of("Makefile"), re.MULTILINE)[1].split()
     assert set(matrix["target"]) == {"test", "test-facility"} <= set(targets)
     assert "make ${{ matrix.target }}" in job["steps"][-1]["run"]
+
+
+@pytest.mark.parametrize(("hook", "package"), HOOKS.items())
+def test_hooks_are_those_of_make_check(hook, package):
+    """A hook has the version that is pinned, and ``make check`` runs the same tool."""
+    repos = yaml.safe_load(text_of(".pre-commit-config.yaml"))["repos"]
+    (rev,) = (repo["rev"] for repo in repos if repo["repo"].endswith(f"/{hook}"))
+    assert version.Version(rev) in map(version.Version, versions(FILES[0], package))
+    recipe = re.search(r"^check: .*\n((?:\t.*\n)+)", text_of("Makefile"), re.MULTILINE)[1]
+    assert f"$(BIN)/{package.removeprefix('sp-')}" in recipe.split()
