@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import uproot
 from coffea.nanoevents import BaseSchema
-from coffea.processor import IterativeExecutor, ProcessorABC, Runner
+from coffea.processor import IterativeExecutor, Runner
 from made_conserv import difference
 from made_pages import (
     CONNECT,
@@ -149,19 +149,6 @@ def test_the_job_script_is_the_documented_one(page, folder, monkeypatch):
 # --- what the overview says --------------------------------------------------------------------------------
 
 
-class Finished(ProcessorABC):
-    """An analysis that must not be asked for anything any more."""
-
-    def process(self, events):
-        """Refuse."""
-        msg = "processed again"
-        raise RuntimeError(msg)
-
-    def postprocess(self, accumulator):
-        """Return the output as it is."""
-        return accumulator
-
-
 def test_checkpoints_belong_to_a_configuration(folder, tmp_path, monkeypatch):
     """A second run reads what the first one has left; one of another configuration does not."""
     import my_analysis  # noqa: PLC0415 -- a file of the folder
@@ -170,16 +157,18 @@ def test_checkpoints_belong_to_a_configuration(folder, tmp_path, monkeypatch):
     (block,) = blocks("index", "example: tests/test_facilities.py runs this")
     fileset = json.loads((folder / "fileset.json").read_text())
 
-    def run(conserv, processor):
-        names = {"conserv": conserv}
+    def run(conserv):
+        names, told = {"processor": my_analysis.MyAnalysis(conserv)}, []
         exec(block, names)  # noqa: S102 -- our own page
+        names["checkpointer"].tell = told.append
         using = IterativeExecutor(status=False, retries=0)
         runner = Runner(using, schema=BaseSchema, checkpointer=names["checkpointer"])
-        return runner(fileset, processor, treename="Events")["conserv"]
+        return runner(fileset, names["processor"], treename="Events")["conserv"], len(told)
 
     conserv = my_analysis.build_conserv(str(folder / "classifier.pt2"))
-    first = run(conserv, my_analysis.MyAnalysis(conserv))
-    assert difference(run(conserv, Finished()), first) == 0
+    first, taken = run(conserv)
+    assert taken == 0
+    again, taken = run(conserv)
+    assert (difference(again, first), taken) == (0, sum(len(chunks) for chunks in first.chunks.values()))
     monkeypatch.setattr(my_analysis, "Budget", lambda **_: Budget(rms=0.02, correlation=0.006))
-    with pytest.raises(Exception, match="processed again"):
-        run(my_analysis.build_conserv(str(folder / "classifier.pt2")), Finished())
+    assert run(my_analysis.build_conserv(str(folder / "classifier.pt2")))[1] == 0

@@ -314,11 +314,12 @@ def test_a_run_goes_on_where_it_was_cut_off(here, tmp_path):
     first = execute(plan, chunks[:4], where, seen.append)
     assert len(seen) == 4
     again = execute(plan, chunks, where, seen.append)
-    assert len(seen) == 6
+    assert [message.get("reused", 0) for message in seen[4:]] == [1] * 4 + [0] * 2
     assert len(first.sums.chunks) <= len(again.sums.chunks)
     other = plan_of(edited(here, ("rms: 0.05", "rms: 0.1")))
     execute(other, chunks, where, seen.append)
-    assert len(seen) == 12
+    assert len(seen) == 16
+    assert not any("reused" in message for message in seen[10:])
     assert len(list(tmp_path.iterdir())) == 2
 
 

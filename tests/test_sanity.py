@@ -73,7 +73,7 @@ def test_templates_carry_their_warnings():
         for entry in templates.entries
         if entry.process != "data"
         for warning in check_template(
-            (entry.process, entry.region), *(h.values() for h in (entry.nominal, entry.up, entry.down))
+            entry.process, entry.region, *(h.values() for h in (entry.nominal, entry.up, entry.down))
         )
     ]
     assert list(templates.warnings) == expected

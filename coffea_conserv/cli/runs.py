@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv.cli.outlook import print_outlook
@@ -122,3 +123,7 @@ def _shown(console: Console, count: int) -> Iterator[Callable[[dict[str, Any]], 
                 console.print(f"{time.strftime('%H:%M:%S')} {done.chunks}/{count} chunks, {done.text}")
 
         yield tell
+    if done.reused:
+        console.print(f"{done.reused} of {count} chunks from checkpoints of the same analysis")
+    for problem in done.problems:
+        console.print(f"[bold red]checkpoints:[/] {escape(problem)}", soft_wrap=True)

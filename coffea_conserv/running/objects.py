@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coffea_conserv.errors import FAILURES, ConfigurationError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ("imported",)
 

@@ -117,16 +117,31 @@ class Progress:
         Number of chunks, and of events that they read.
     fooled
         Direction → absolute weight of what could cross and of what crossed.
+    reused
+        Chunks that were taken from checkpoints.
+    problems
+        What is wrong with checkpoints, each once.
     """
 
     chunks: int = 0
     events: int = 0
     fooled: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reused: int = 0
+    problems: list[str] = field(default_factory=list)
     start: float = field(default_factory=time.monotonic)
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Count one more chunk."""
+        """Count one more chunk, or note what is wrong with checkpoints."""
+        for name, text in (
+            ("unsaved", "a chunk could not be kept: {}"),
+            ("damaged", "{} is damaged: done again"),
+        ):
+            if name in message and text.format(message[name]) not in self.problems:
+                self.problems.append(text.format(message[name]))
+        if "events" not in message:
+            return
         self.chunks += 1
+        self.reused += int(message.get("reused", 0))
         self.events += int(message["events"])
         for name in ("conservUp", "conservDown"):
             if name in message:

@@ -18,13 +18,14 @@ from typing import Any
 
 import coffea.util
 from coffea import nanoevents
-from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner, SimpleCheckpointer
+from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner
 
 from coffea_conserv import errors
 from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, InputError
 from coffea_conserv.files import replacing
 from coffea_conserv.results.result import Estimate, Result
+from coffea_conserv.running.checkpoints import make_keeper
 from coffea_conserv.running.clusters import workers_with
 from coffea_conserv.running.objects import imported
 from coffea_conserv.running.plan import Plan
@@ -50,7 +51,7 @@ class Where:
     resources
         What workers of Dask have to offer, for example ``{"GPU": 1}``.
     checkpoints
-        Folder of coffea's checkpoints; those of the configuration are in a folder of their own in it.
+        Folder of finished chunks, see :mod:`coffea_conserv.running.checkpoints`.
     """
 
     client: str | None = None
@@ -195,11 +196,12 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     ConfigurationError, InputError
         If nobody answers there, or the output has nothing of the attack; and whatever the processor raises.
     """
-    keeper = None
-    if where.checkpoints is not None:
-        keeper = SimpleCheckpointer(str(where.checkpoints / plan.conserv.config))
     processor = plan.make(plan.conserv)
     with _OwnErrors(), _executor(where, plan, tell) as (executor, sink), _without_bars():
+        keeper = None
+        if where.checkpoints is not None:
+            schema = schema_of(plan.config.schema_)
+            keeper = make_keeper(where.checkpoints, processor, schema=schema, modules=plan.modules, tell=sink)
         runner = _runner(plan, executor, plan.config.chunksize, checkpointer=keeper)
         output = runner(list(chunks), Told(processor, sink))
     sums = find_sums(output)
