@@ -315,12 +315,73 @@ def test_a_run_goes_on_where_it_was_cut_off(here, tmp_path):
     assert len(seen) == 4
     again = execute(plan, chunks, where, seen.append)
     assert [message.get("reused", 0) for message in seen[4:]] == [1] * 4 + [0] * 2
-    assert len(first.sums.chunks) <= len(again.sums.chunks)
+    assert len(first.sums["conserv"].chunks) <= len(again.sums["conserv"].chunks)
     other = plan_of(edited(here, ("rms: 0.05", "rms: 0.1")))
     execute(other, chunks, where, seen.append)
     assert len(seen) == 16
     assert not any("reused" in message for message in seen[10:])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+TWICE = """
+from coffea.processor import ProcessorABC
+import numpy as np
+import my_analysis
+
+class Twice(ProcessorABC):
+    def __init__(self, conserv, other=0):
+        self.inner, self.conserv, self.other = my_analysis.MyAnalysis(conserv), conserv, other
+
+    def process(self, events):
+        output = self.inner.process(events)
+        harder = events[np.asarray(events.pt_1) > 40]
+        more = self.inner.process(harder)
+        if self.other:
+            other = my_analysis.build_conserv("classifier.pt2")
+            object.__setattr__(other, "config", "another")
+            self.inner.conserv = other
+            more = self.inner.process(harder)
+            self.inner.conserv = self.conserv
+        return {**output, "../hard pt": more}
+
+    def postprocess(self, accumulator):
+        return accumulator
+"""
+
+
+def test_all_sums_of_an_output_are_judged(here, reference, tmp_path):
+    """Each in a folder of its own, with the numbers of its own events; those of another attack are named."""
+    (here / "my_twice.py").write_text(TWICE)
+    common = ("run", "--config", "conserv.yaml", "--fileset", "fileset.json", "--out")
+    done = call(*common, tmp_path / "out", "--processor", "my_twice:Twice")
+    assert done.exit_code in (0, 1), done.output
+    whole, hard = (load_result(tmp_path / "out" / name) for name in ("conserv", "hard_pt_conserv"))
+    plan, fileset = plan_of(here / "conserv.yaml"), read_fileset(here / "fileset.json")
+    inner = plan.make(plan.conserv)
+
+    class Hard(type(inner)):
+        def process(self, events):
+            return super().process(events[np.asarray(events.pt_1) > 40])
+
+    inner.__class__ = Hard
+    runner = Runner(IterativeExecutor(status=False), schema=BaseSchema, chunksize=200, metadata_cache={})
+    assert difference(hard.sums, runner(fileset, inner, treename="Events")["conserv"]) == 0
+    assert difference(whole.sums, reference) == 0
+    for folder in ("conserv", "hard_pt_conserv"):
+        assert f"coffea-conserv report {tmp_path / 'out' / folder}" in done.output.replace("\n", "")
+    (here / "other.yaml").write_text(
+        (here / "conserv.yaml")
+        .read_text()
+        .replace("my_analysis:MyAnalysis", "{of: my_twice:Twice, arguments: {other: 1}}")
+    )
+    done = call("run", "--config", "other.yaml", *common[3:], tmp_path / "two")
+    assert done.exit_code == 2
+    text = " ".join(done.output.split())
+    assert (
+        "sums of another attack than that of the configuration, which are not judged: ../hard pt/conserv"
+        in text
+    )
+    assert load_result(tmp_path / "two" / "conserv").sums.counts.keys() == whole.sums.counts.keys()
 
 
 def test_a_failing_processor_leaves_its_error(here, tmp_path):
@@ -400,7 +461,7 @@ def test_plan_says_what_a_run_will_be(here):
     whole = look_ahead(plan, fileset, sample=400)
     ran = execute(plan, chunks_of(plan, fileset), Where(), lambda _: None)
     for few, all_ in zip(outlook.groups, whole.groups, strict=True):
-        events = ran.sums.counts[few.dataset, few.region, "nominal"][0]
+        events = ran.sums["conserv"].counts[few.dataset, few.region, "nominal"][0]
         assert few.events == pytest.approx(events, rel=0.25)
         assert few.per_chunk == few.events / 2
         assert all_.below == few.below == ("rms", "correlation")
@@ -434,7 +495,7 @@ def test_progress_adds_up(tmp_path):
     assert "fooled" not in Progress().text
     ToFile(str(tmp_path / "none" / "file"))({"events": 1})
     ToTopic("topic")({"events": 1})
-    assert find_sums({"a": {"b": 3}}) is None
+    assert find_sums({"a": {"b": 3}}) == {}
 
 
 def test_a_told_processor_is_the_processor():

@@ -128,7 +128,7 @@ def run(  # noqa: PLR0913 -- options of a command line
     """
     with told() as console:
         work = _runs()
-        result = work.run(
+        results = work.run(
             console,
             work.Given(config, fileset, processor, model, chunksize),
             client=client,
@@ -137,7 +137,8 @@ def run(  # noqa: PLR0913 -- options of a command line
             checkpoints=checkpoints,
             out=out,
         )
-        _end(console, result)
+        for result in sorted(results, key=lambda one: one.verdict.passed):
+            _end(console, result)
 
 
 @app.command()

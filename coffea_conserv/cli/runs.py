@@ -77,19 +77,22 @@ def run(
     resource: list[str] | None,
     checkpoints: Path | None,
     out: Path,
-) -> Result:
-    """Run, write and report; returns the result, whose limits may be broken."""
+) -> tuple[Result, ...]:
+    """Run, write and report; returns the results, whose limits may be broken."""
     found, files = given.read()
     place = runs.Where(client, workers, _resources(resource or []), checkpoints)
     out.mkdir(parents=True, exist_ok=True)
     chunks = runs.chunks_of(found, files)
     with _shown(console, len(chunks)) as tell:
         ran = runs.execute(found, chunks, place, tell)
-    result = runs.write_results(found, ran, out)
+    results = runs.write_results(found, ran, out)
     shutil.copyfile(given.config, out / "conserv.yaml")
-    print_report(result, console)
-    console.print(f"results in [bold]{out}[/]; next: coffea-conserv report {out}")
-    return result
+    for folder, result in results.items():
+        if len(results) > 1:
+            console.rule(escape(folder))
+        print_report(result, console)
+        console.print(f"results in [bold]{escape(folder)}[/]; next: coffea-conserv report {escape(folder)}")
+    return tuple(results.values())
 
 
 def _resources(given: list[str]) -> Mapping[str, float]:

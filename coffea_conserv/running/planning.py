@@ -91,7 +91,7 @@ def _few(chunks: Sequence[Any]) -> list[Any]:
 def _timed(plan: Plan, chunks: Sequence[Any]) -> tuple[Sums, float]:
     start = time.perf_counter()
     ran = execute(plan, chunks, Where(), lambda _: None)
-    return ran.sums, time.perf_counter() - start
+    return next(iter(ran.sums.values())), time.perf_counter() - start
 
 
 def _memory() -> int:

@@ -26,16 +26,24 @@ _PAUSE = 0.3
 """Seconds between looks into the file."""
 
 
-def find_sums(output: Any) -> Sums | None:
-    """The first :class:`~coffea_conserv.Sums` in an output, however deep in dictionaries it is."""
+def find_sums(output: Any) -> dict[str, Sums]:
+    """Every :class:`~coffea_conserv.Sums` in an output, however deep in dictionaries it is, by its keys.
+
+    Examples
+    --------
+    >>> found = find_sums({"n": 3, "tight": {"conserv": Sums("a")}, "conserv": Sums("a")})
+    >>> list(found)
+    ['tight/conserv', 'conserv']
+    """
     if isinstance(output, Sums):
-        return output
-    if isinstance(output, Mapping):
-        for value in output.values():
-            found = find_sums(value)
-            if found is not None:
-                return found
-    return None
+        return {"": output}
+    if not isinstance(output, Mapping):
+        return {}
+    found = {}
+    for key, value in output.items():
+        for inner, sums in find_sums(value).items():
+            found[f"{key}/{inner}" if inner else str(key)] = sums
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Told(ProcessorABC):  # type: ignore[misc]
         output = self.inner.process(events)
         metadata = events.metadata
         read = int(metadata["entrystop"] - metadata["entrystart"])
-        self.tell({"events": read, **_fooled(find_sums(output))})
+        self.tell({"events": read, **_fooled(next(iter(find_sums(output).values()), None))})
         return output
 
     def postprocess(self, accumulator: Any) -> Any:

@@ -10,7 +10,7 @@ import struct
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,13 +77,13 @@ class Ran:
     output
         Merged output of the processor.
     sums
-        What is in it of the attack.
+        What is in it of attacks, by its keys.
     chunks
         What was asked for.
     """
 
     output: Any = field(repr=False)
-    sums: Sums = field(repr=False)
+    sums: Mapping[str, Sums] = field(repr=False)
     chunks: Sequence[Any] = field(repr=False)
 
 
@@ -205,7 +205,7 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
         runner = _runner(plan, executor, plan.config.chunksize, checkpointer=keeper)
         output = runner(list(chunks), Told(processor, sink))
     sums = find_sums(output)
-    if sums is None:
+    if not sums:
         msg = (
             "the output of the processor has nothing of the attack; let it return what Conserv returns, for "
             "example as output['conserv'], or wrap it with wrapper:"
@@ -214,9 +214,10 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     return Ran(output, sums, chunks)
 
 
+_KINDS = "|".join(name for name in errors.__all__ if name.endswith("Error"))
 _FAILED = re.compile(
     r"dataset='(?P<dataset>[^']*)', filename='(?P<file>[^']*)'.*"
-    rf"The error was: (?P<kind>{'|'.join(errors.__all__)})\((?P<text>.*)\)\.$",
+    rf"The error was: (?P<kind>{_KINDS})\((?P<text>.*)\)\.$",
     re.DOTALL,
 )
 """What coffea says of a chunk in which this package refused something: causes do not travel."""
@@ -296,7 +297,7 @@ def _send(client: Any, modules: Sequence[str]) -> None:
             client.upload_file(str(packed))
 
 
-def write_results(plan: Plan, ran: Ran, out: Path) -> Result:
+def write_results(plan: Plan, ran: Ran, out: Path) -> dict[str, Result]:
     """Write the output before anything can go wrong with it; then judge it, and write the rest.
 
     Parameters
@@ -304,27 +305,56 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> Result:
     plan, ran
         What was run, and what it gave.
     out
-        Folder of ``output.coffea``, ``result.coffea``, ``verdict.json`` and ``templates.root``.
+        Folder of ``output.coffea``, ``result.coffea``, ``verdict.json`` and ``templates.root``. Where the
+        output has several sums, the last three are in a folder of each, called after its keys.
+
+    Returns
+    -------
+    dict
+        Folder → result.
 
     Raises
     ------
     ConfigurationError, InputError
-        If processes, totals or estimates of the configuration do not fit.
+        If processes, totals or estimates of the configuration do not fit, or some sums are those of another
+        attack than that of the configuration, which nobody could judge; all others are written before.
     """
     with replacing(out / "output.coffea") as part:
         coffea.util.save(ran.output, str(part))
-    result = _result_of(plan, ran)
-    result.save(out / "result.coffea")
-    result.to_json(out / "verdict.json")
-    result.templates("score").to_root(out / "templates.root")
-    return result
+    results: dict[str, Result] = {}
+    others: list[str] = []
+    for name, sums in ran.sums.items():
+        if sums.config != plan.conserv.config:
+            others.append(name)
+            continue
+        folder = out / _folder(name, results) if len(ran.sums) > 1 else out
+        result = _result_of(plan, ran, sums)
+        result.save(folder / "result.coffea")
+        result.to_json(folder / "verdict.json")
+        result.templates("score").to_root(folder / "templates.root")
+        results[str(folder)] = result
+    if others:
+        msg = (
+            f"the output has sums of another attack than that of the configuration, which are not judged: "
+            f"{', '.join(others)}; they are in {out / 'output.coffea'}, for the result() of their own Conserv"
+        )
+        raise InputError(msg)
+    return results
 
 
-def _result_of(plan: Plan, ran: Ran) -> Result:
+def _folder(name: str, taken: Collection[str]) -> str:
+    """Name of a folder for the keys of an output, which may hold anything."""
+    made = re.sub(r"[^\w.-]+", "_", name).strip("._") or "sums"
+    while any(made == Path(path).name for path in taken):
+        made += "_"
+    return made
+
+
+def _result_of(plan: Plan, ran: Ran, sums: Sums) -> Result:
     entries = plan.config.estimates or {}
     estimates = [Estimate(name, entry.regions, entry.factor) for name, entry in entries.items()]
     return plan.conserv.result(
-        ran.sums,
+        sums,
         processes=plan.config.processes,
         totals=plan.config.totals,
         estimates=estimates,
