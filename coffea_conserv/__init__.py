@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coffea_conserv.errors import InputError as InputError
     from coffea_conserv.errors import MergeError as MergeError
     from coffea_conserv.errors import ModelError as ModelError
+    from coffea_conserv.errors import RunError as RunError
     from coffea_conserv.features.feature import Feature as Feature
     from coffea_conserv.features.folds import fold_index as fold_index
     from coffea_conserv.inputs.masks import Categories as Categories
@@ -85,6 +86,7 @@ _HOME = {
     "InputError": "coffea_conserv.errors",
     "MergeError": "coffea_conserv.errors",
     "ModelError": "coffea_conserv.errors",
+    "RunError": "coffea_conserv.errors",
     "run_controls": "coffea_conserv.studies.controls",
     "load_result": "coffea_conserv.results.loading",
     "fold_index": "coffea_conserv.features.folds",

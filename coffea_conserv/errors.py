@@ -6,7 +6,8 @@
     ├── ConfigurationError            a setting contradicts itself or another one (also a ValueError)
     ├── InputError                    events, weights or regions that cannot be used (also a ValueError)
     ├── ModelError                    a model that cannot be attacked (also a ValueError)
-    └── MergeError                    outputs that do not belong together (also a ValueError)
+    ├── MergeError                    outputs that do not belong together (also a ValueError)
+    └── RunError                      a run that did not come to its end (also a RuntimeError)
 
 None of them is an :class:`OSError`: coffea may take an ``OSError`` on a worker for an unreadable file and
 drop the chunk with no more than a warning.
@@ -17,7 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ("ConfigurationError", "ConservError", "InputError", "MergeError", "ModelError", "of_extra")
+__all__ = (
+    "ConfigurationError",
+    "ConservError",
+    "InputError",
+    "MergeError",
+    "ModelError",
+    "RunError",
+    "of_extra",
+)
 
 FAILURES = (
     ArithmeticError,
@@ -49,6 +58,10 @@ class InputError(ConservError, ValueError):
 
 class ModelError(ConservError, ValueError):
     """A model that cannot be attacked."""
+
+
+class RunError(ConservError, RuntimeError):
+    """A run that did not come to its end."""
 
 
 class MergeError(ConservError, ValueError):

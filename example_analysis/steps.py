@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import coffea.util
 from coffea.processor import Runner
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coffea_conserv import ConfigurationError, Conserv, Estimate
 from coffea_conserv.limits.verdict import Verdict
 from coffea_conserv.report.console import print_report
+from coffea_conserv.running.failures import failure_of
 from coffea_conserv.sums.attacked_events import index_events
 from example_analysis import record
 from example_analysis.cluster import Where, executor
@@ -40,10 +41,6 @@ BUILD = {"htautau": htautau_inputs.build_conserv, "ttbar_ww": ttbar_ww_inputs.bu
 PROCESSES: dict[str, dict[str, list[str]]] = {"htautau": {"W": ["W1", "W2", "W3"]}, "ttbar_ww": {}}
 TOTALS = {"htautau": {"backgrounds": htautau.BACKGROUNDS}, "ttbar_ww": {}}
 """Sums of processes with a fooling ratio of their own."""
-FAILED = re.compile(
-    r"WorkItem\(dataset='(?P<dataset>.*?)', filename='(?P<file>.*?)'.*?"
-    r"entrystart=(?P<start>\d+), entrystop=(?P<stop>\d+)"
-)
 
 
 def estimates(analysis: str) -> tuple[Estimate, ...]:
@@ -224,10 +221,8 @@ def _explained(console: Console, out: Path, asked: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = FAILED.search(str(error))
-        place = "dataset {dataset}, file {file}, events {start} to {stop}" if found else "an unnamed chunk"
-        place = place.format(**found.groupdict() if found else {})
-        console.print(f"[bold red]coffea stopped[/] in {place}", soft_wrap=True)  # a path stays whole
+        where = escape(failure_of(error).where)
+        console.print(f"[bold red]coffea stopped[/]: {where}", soft_wrap=True)  # a path stays whole
         kept = "an earlier output is unchanged" if (out / "output.coffea").exists() else "nothing was written"
         console.print(
             f"of the {asked} chunks asked none is reported: coffea gives no partial result; {kept} in {out}",

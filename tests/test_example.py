@@ -302,7 +302,7 @@ def test_a_failing_run_says_where_and_keeps_the_earlier_output(finished, tmp_pat
     before = output.read_bytes()
     answer = call("run", "--events", events, "--out", folder / "out", "--executor", "iterative")
     assert answer.exit_code == 1
-    assert f"coffea stopped in dataset WW, file {path}, events 0 to 2600" in said(answer)
+    assert f"coffea stopped: dataset WW, file {path}, events 0 to 2600" in said(answer)
     assert "none is reported" in said(answer)
     assert "an earlier output is unchanged" in said(answer)
     assert output.read_bytes() == before

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from coffea_conserv.cli import options as given
-from coffea_conserv.cli.terminal import told
+from coffea_conserv.cli.terminal import DEBUG, told
 from coffea_conserv.errors import of_extra
 
 if TYPE_CHECKING:
@@ -41,13 +41,20 @@ does. On this folder:
 """
 
 app = typer.Typer(
-    help=HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+@app.callback(help=HELP)
+def before(
+    *, debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
+) -> None:
+    """Options before the name of a command."""
+    DEBUG.set(debug)
 
 
 def _results() -> ModuleType:

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coffea_conserv.errors import ConservError
+from coffea_conserv.running.failures import failure_of
 
-__all__ = ("bar", "told")
+__all__ = ("DEBUG", "bar", "told")
+
+DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
+"""Whether tracebacks are shown."""
 
 
 @contextmanager
 def told() -> Iterator[Console]:
-    """Print errors that name their remedy as text instead of a traceback."""
+    """Print what went wrong in one line, and end with exit code 2; ``--debug`` shows the traceback.
+
+    Exit code 1 is left for a broken limit, so that a script can tell the two apart.
+    """
     console = Console()
     console = console if console.is_terminal else Console(width=140)
     try:
         yield console
-    except ConservError as error:
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if DEBUG.get():
+            console.print_exception()
+        text = str(error)
+        if not isinstance(error, ConservError):  # one line, whatever a library says
+            text = "interrupted" if isinstance(error, KeyboardInterrupt) else failure_of(error).reason
+            text = " ".join(text.split()) + "; coffea-conserv --debug … shows where"
         console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import re
@@ -20,13 +19,13 @@ import coffea.util
 from coffea import nanoevents
 from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner
 
-from coffea_conserv import errors
 from coffea_conserv.checks import as_flag
-from coffea_conserv.errors import ConfigurationError, InputError
+from coffea_conserv.errors import ConfigurationError, ConservError, InputError, RunError
 from coffea_conserv.files import replacing
 from coffea_conserv.results.result import Estimate, Result
 from coffea_conserv.running.checkpoints import make_keeper
 from coffea_conserv.running.clusters import workers_with
+from coffea_conserv.running.failures import failure_of
 from coffea_conserv.running.objects import imported
 from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
@@ -194,10 +193,12 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     Raises
     ------
     ConfigurationError, InputError
-        If nobody answers there, or the output has nothing of the attack; and whatever the processor raises.
+        If nobody answers there, or the output has nothing of the attack.
+    RunError
+        If the run does not come to its end: where it failed, what is kept, and how to go on.
     """
     processor = plan.make(plan.conserv)
-    with _OwnErrors(), _executor(where, plan, tell) as (executor, sink), _without_bars():
+    with _Explained(where, len(chunks)), _executor(where, plan, tell) as (executor, sink), _without_bars():
         keeper = None
         if where.checkpoints is not None:
             schema = schema_of(plan.config.schema_)
@@ -214,27 +215,34 @@ def execute(plan: Plan, chunks: Sequence[Any], where: Where, tell: Callable[[dic
     return Ran(output, sums, chunks)
 
 
-_KINDS = "|".join(name for name in errors.__all__ if name.endswith("Error"))
-_FAILED = re.compile(
-    r"dataset='(?P<dataset>[^']*)', filename='(?P<file>[^']*)'.*"
-    rf"The error was: (?P<kind>{_KINDS})\((?P<text>.*)\)\.$",
-    re.DOTALL,
-)
-"""What coffea says of a chunk in which this package refused something: causes do not travel."""
+class _Explained:
+    """Say where a run failed, what is kept of it, and how to go on; own errors have their own text."""
 
-
-class _OwnErrors:
-    """Raise what this package has to say, without the exceptions of coffea around it."""
+    def __init__(self, where: Where, chunks: int) -> None:
+        self.where, self.chunks = where, chunks
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        found = _FAILED.search(str(error)) if error is not None else None
-        if found is not None:
-            kind_of = getattr(errors, found["kind"])
-            msg = f"dataset {found['dataset']}, {found['file']}: {ast.literal_eval(found['text'])}"
-            raise kind_of(msg) from error
+        if error is None or isinstance(error, ConservError):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            msg = f"interrupted; {self._kept()}"
+            raise RunError(msg) from None
+        failure = failure_of(error)
+        own = failure.own
+        if own is not None:
+            raise own from error
+        if isinstance(error, Exception):
+            msg = f"{failure.where}: {failure.reason}; {self._kept()}"
+            raise RunError(msg) from error
+
+    def _kept(self) -> str:
+        if self.where.checkpoints is None:
+            none = f"none of the {self.chunks} chunks is kept"
+            return f"{none}; --checkpoints FOLDER keeps those that are finished"
+        return f"finished chunks are kept in {self.where.checkpoints}: the same command goes on from there"
 
 
 def _runner(plan: Plan, executor: Any, chunksize: int, **options: Any) -> Any:
