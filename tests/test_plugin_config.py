@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cloudpickle
@@ -15,7 +15,7 @@ import pytest
 import torch
 from made_conserv import WithK, call, conserv, difference, distance, events, features, near
 
-from coffea_conserv import Budget, Feature, InputError, MergeError, Model
+from coffea_conserv import Budget, Classes, Conserv, Feature, InputError, MergeError, Model
 from coffea_conserv.solvers.transport.solver import Transport
 
 TESTS = Path(__file__).parent
@@ -26,6 +26,15 @@ def changed(position=0, **options):
     made = features()
     made[position] = replace(made[position], **options)
     return made
+
+
+class Two(WithK):
+    """The same as two classes."""
+
+    def forward(self, x):
+        """Give logits of both."""
+        logit = super().forward(x)
+        return torch.stack([torch.zeros_like(logit), logit], 1)
 
 
 OTHER = {
@@ -61,6 +70,9 @@ OTHER = {
     "another valid": {"valid": lambda x: near(x) & (x["x"] < 3)},
     "watch": {"watch": None},
     "watched function": {"watch": {"r": (lambda x: distance(x) * 2, hist.axis.Regular(20, 0, 4))}},
+    "target": {"target": "correct"},
+    "classes": {"model": Two(), "output": Classes(1)},
+    "other classes": {"model": Two(), "output": Classes(0)},
     "watched axis": {"watch": {"r": (distance, hist.axis.Regular(21, 0, 4))}},
 }
 
@@ -70,6 +82,12 @@ def plain():
     """Return the configuration that the others differ from, and its output."""
     made = conserv()
     return made, call(made, events(40))
+
+
+def test_no_setting_is_forgotten():
+    """Each argument is in the hash, as is tried below, or among those that outputs do not depend on."""
+    tried = {name for options in OTHER.values() for name in options}
+    assert tried | {"device", "keep", "names"} == {f.name for f in fields(Conserv) if f.init}
 
 
 @pytest.mark.parametrize("what", OTHER)

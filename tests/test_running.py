@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,15 @@ from made_conserv import difference
 from made_pages import importable, prepare
 from typer.testing import CliRunner
 
-from coffea_conserv import Budget, Classes, ConfigurationError, Feature, Shared, load_result
+from coffea_conserv import Budget, Classes, ConfigurationError, Conserv, Feature, Shared, load_result
 from coffea_conserv.cli.app import app
+from coffea_conserv.running import build
 from coffea_conserv.running.build import make_plan
-from coffea_conserv.running.configuration import read_configuration
+from coffea_conserv.running.configuration import Configuration, read_configuration
+from coffea_conserv.running.objects import schema_of
 from coffea_conserv.running.planning import look_ahead
 from coffea_conserv.running.progress import Progress, ToFile, Told, ToTopic, find_sums
-from coffea_conserv.running.runs import Where, chunks_of, execute, read_fileset, schema_of
+from coffea_conserv.running.runs import Where, chunks_of, execute, read_fileset
 
 PAGE = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
 COUNT = 400
@@ -202,6 +204,35 @@ def test_what_is_wrong_is_said_with_its_line(changes, message, here):
     """Of the file, of what it names, and of what it means."""
     with pytest.raises(ConfigurationError, match=message):
         plan_of(edited(here, *changes))
+
+
+def test_no_setting_of_python_is_dropped():
+    """Each argument of Conserv is a setting of the file, passed on as it is or made of its parts."""
+    made = {"model", "features", "budget", "watch", "valid", "score", "output", "solver", "keep", "names"}
+    assert {field.name for field in fields(Conserv) if field.init} == made | set(build._PASSED)
+    assert made | set(build._PASSED) <= set(Configuration.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("NoSchema", r"line \d+, schema: coffea has no schema 'NoSchema'; there are .*NanoAODSchema"),
+        ("schemas", r"line \d+, schema: coffea has no schema 'schemas'; there are"),
+        ("NanoEventsFactory", r"line \d+, schema: coffea has no schema 'NanoEventsFactory'; there are"),
+        (
+            "my_analysis:MyAnalysis",
+            r"line \d+, schema: my_analysis:MyAnalysis is no schema, a subclass of BaseSchema",
+        ),
+    ],
+)
+def test_a_schema_is_known_before_files_are_opened(schema, message, here):
+    """With the line of the file."""
+    text = (here / "conserv.yaml").read_text()
+    text = re.sub(r"^schema:.*$", f"schema: {schema}", text, flags=re.MULTILINE)
+    (here / "schema.yaml").write_text(text)
+    assert f"schema: {schema}" in text
+    with pytest.raises(ConfigurationError, match=message):
+        plan_of(here / "schema.yaml")
 
 
 def test_what_is_not_there(here):

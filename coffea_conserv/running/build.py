@@ -21,7 +21,7 @@ from coffea_conserv.models.output import Classes
 from coffea_conserv.names import Names
 from coffea_conserv.plugin.conserv import Conserv
 from coffea_conserv.running.configuration import AxisEntry, Configuration, ProcessorEntry
-from coffea_conserv.running.objects import imported
+from coffea_conserv.running.objects import imported, schema_of
 from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.yamlfile import Document
 from coffea_conserv.wrapper.processor import ConservProcessor
@@ -52,6 +52,8 @@ def make_plan(
     if entry is None:
         raise document.error((), "no processor: give processor: module:Class, or --processor")
     parts = ProcessorEntry(of=entry) if isinstance(entry, str) else entry
+    with document.at("schema"):
+        schema_of(config.schema_)
     conserv = _conserv(config, document, model)
     with document.at("processor"):
         kind = imported(parts.of)

@@ -1,4 +1,4 @@
-"""Objects of the user, named as module:name."""
+"""Objects of the user, named as module:name, and schemas."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 from typing import Any
+
+from coffea import nanoevents
 
 from coffea_conserv.errors import FAILURES, ConfigurationError
 
@@ -34,4 +36,23 @@ def imported(text: str) -> Any:
             "module, or install it"
         )
         raise ConfigurationError(msg) from (None if isinstance(error, OSError) else error)
+    return found
+
+
+def schema_of(text: str) -> Any:
+    """A schema of coffea, by its name or as ``module:Class``.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none, or it is something else.
+    """
+    known = sorted(name for name in dir(nanoevents) if name.endswith("Schema"))
+    if ":" not in text and text not in known:
+        msg = f"coffea has no schema {text!r}; there are {', '.join(known)}, or give module:Class"
+        raise ConfigurationError(msg)
+    found = imported(text) if ":" in text else getattr(nanoevents, text)
+    if not (isinstance(found, type) and issubclass(found, nanoevents.BaseSchema)):
+        msg = f"{text} is no schema, a subclass of BaseSchema"
+        raise ConfigurationError(msg)
     return found

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import coffea.util
-from coffea import nanoevents
 from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, Runner
 
 from coffea_conserv.checks import as_flag
@@ -26,7 +25,7 @@ from coffea_conserv.results.result import Estimate, Result
 from coffea_conserv.running.checkpoints import make_keeper
 from coffea_conserv.running.clusters import workers_with
 from coffea_conserv.running.failures import failure_of
-from coffea_conserv.running.objects import imported
+from coffea_conserv.running.objects import schema_of
 from coffea_conserv.running.plan import Plan
 from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
 from coffea_conserv.sums.sums import Sums
@@ -125,18 +124,6 @@ def _dataset(path: Path, name: str, entry: Any) -> dict[str, Any]:
     metadata = {"is_data": False, **(parts.get("metadata") or {})}
     as_flag(f"the fileset {path}: dataset {name}: 'is_data' of its metadata", metadata["is_data"])
     return {"files": made, "metadata": metadata}
-
-
-def schema_of(text: str) -> Any:
-    """A schema of coffea, by its name or as ``module:Class``."""
-    if ":" in text:
-        return imported(text)
-    found = getattr(nanoevents, text, None)
-    if found is None:
-        known = ", ".join(sorted(name for name in dir(nanoevents) if name.endswith("Schema")))
-        msg = f"coffea has no schema {text!r}; there are {known}, or give module:Class"
-        raise ConfigurationError(msg)
-    return found
 
 
 def chunks_of(plan: Plan, fileset: Fileset, chunksize: int | None = None, **options: Any) -> list[Any]:
