@@ -37,16 +37,16 @@ def test_what_was_asked_is_read_from_numbers_or_chunks():
     [
         (["W"], r"asked holds 'W', which is no chunk .*Runner\.preprocess\(fileset, …\) yields"),
         ([SimpleNamespace(dataset="W", entrystart=0)], "which is no chunk"),
-        ("W", "asked must be a dict of dataset → number of events, or what Runner"),
+        ("W", "asked must be a dict of dataset → number of events, a fileset, what Runner"),
         (7, "asked must be a dict of dataset → number of events"),
         ({"W": 1.5}, r"asked\['W'\] must be a number of events, got 1.5"),
         ({"W": -1}, r"asked\['W'\] must be a number of events, got -1"),
         ({"W": True}, r"asked\['W'\] must be a number of events, got True"),
-        ({"W": {"files": {}}}, r"asked\['W'\] must be a number of events, got \{'files'"),
+        ({"W": {"files": 3}}, r"asked\['W'\] is no entry of a fileset, dataset → files, got \{'files'"),
     ],
 )
 def test_other_things_that_were_asked_are_refused(asked, message):
-    """A fileset, a name and a number are no chunks; the error says what is."""
+    """A name and a number are no chunks; the error says what is."""
     with pytest.raises(ConfigurationError, match=message):
         read_asked(asked)
 

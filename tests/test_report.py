@@ -248,6 +248,9 @@ def test_json_holds_the_result(tmp_path):
         "events_asked": 160,
         "events_per_chunk": 80.0,
         "repeated": [],
+        "files": None,
+        "files_asked": None,
+        "missing": [],
         "complete": True,
     }
     assert read["events_per_chunk"] == 90  # of 100, 60, 80, 90 and 120

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def run(
     chunks = runs.chunks_of(found, files)
     with _shown(console, len(chunks)) as tell:
         ran = runs.execute(found, chunks, place, tell)
-    results = runs.write_results(found, ran, out)
+    results = runs.write_results(found, replace(ran, fileset=files), out)
     shutil.copyfile(given.config, out / "conserv.yaml")
     for folder, result in results.items():
         if len(results) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from coffea_conserv.errors import InputError
 from coffea_conserv.features.feature import Feature
 from coffea_conserv.sums.sums import Sums
 
-__all__ = ("Moved", "identity", "seed_of", "stacked")
+__all__ = ("Identity", "Moved", "identity", "seed_of", "stacked")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,27 @@ def stacked(columns: Mapping[str, NDArray[Any]], features: Sequence[Feature]) ->
     return np.stack([columns[feature.name] for feature in features], axis=1)
 
 
-def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, str, int | None]:
-    """Dataset, chunk and number of events read, from the metadata of the events where there are some.
+class Identity(NamedTuple):
+    """Where a chunk is from.
+
+    Parameters
+    ----------
+    dataset, chunk
+        What its seed is made of.
+    read
+        Number of events read; ``None`` if it is not known.
+    file
+        Name of its file; empty if it is not known.
+    """
+
+    dataset: str
+    chunk: str
+    read: int | None
+    file: str
+
+
+def identity(events: Any, dataset: str | None, chunk: str | None) -> Identity:
+    """Where events are from, by their metadata where there are some.
 
     coffea's ``trace`` calls with no event and with one, whose metadata name no chunk. Nothing can be attacked
     there, so that they need none.
@@ -67,7 +86,7 @@ def identity(events: Any, dataset: str | None, chunk: str | None) -> tuple[str, 
     read = None
     if "entrystart" in metadata:
         read = int(metadata["entrystop"]) - int(metadata["entrystart"])
-    return str(dataset), str(chunk), read
+    return Identity(str(dataset), str(chunk), read, str(metadata.get("filename", "")))
 
 
 def seed_of(*parts: Any) -> int:

@@ -277,7 +277,7 @@ class Conserv:
         InputError
             With the offender and the remedy.
         """
-        dataset, chunk, read = identity(given.events, given.dataset, given.chunk)
+        dataset, chunk, read, file = identity(given.events, given.dataset, given.chunk)
         data = as_flag(f"dataset {dataset!r}: data", given.data, error=InputError)
         given = replace(given, data=data)
         inputs = read_inputs(columns, given, self.features, models=len(self.handles), dataset=dataset)
@@ -301,6 +301,7 @@ class Conserv:
             len(matrix) if read is None else read,
             data,
             str(place),
+            file,
         )
         if self.keep is not None and not data:
             keep_events(self.keep, self.config, sample, event_ids(given, len(matrix)))

@@ -97,6 +97,9 @@ def coverage_table(result: Result) -> Table:
         state = {True: "[green]complete[/]", None: "", False: "[bold red]incomplete[/]"}[entry.complete]
         if entry.repeated:
             state = f"[bold red]merged more than once: {escape(', '.join(entry.repeated))}[/]"
+        elif entry.missing:
+            count = f"{len(entry.missing)} of {entry.files_asked} files"
+            state = f"[bold red]{count} not read: {escape(', '.join(entry.missing))}[/]"
         table.add_row(
             escape(entry.dataset),
             f"{entry.chunks:,}",

@@ -349,6 +349,7 @@ def coverage_table(result: Result) -> PageTable:
         False: Cell("incomplete", "incomplete", "bad"),
         None: Cell("not known"),
     }
+    lost = {row.dataset: f"not read: {', '.join(row.missing)}" for row in result.coverage if row.missing}
     rows = [
         (
             row.dataset,
@@ -356,7 +357,7 @@ def coverage_table(result: Result) -> PageTable:
             "–" if row.chunks_asked is None else f"{row.chunks_asked:,}",
             _number(row.events, ",.0f"),
             "–" if row.events_asked is None else f"{row.events_asked:,}",
-            moods[row.complete],
+            Cell(lost[row.dataset], "incomplete", "bad") if row.dataset in lost else moods[row.complete],
         )
         for row in result.coverage
     ]

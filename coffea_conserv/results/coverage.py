@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,14 +23,15 @@ class Asked:
 
     Parameters
     ----------
-    events
-        Number of events.
-    chunks
-        Number of chunks, ``None`` if unknown.
+    events, chunks
+        Their number; ``None`` if unknown.
+    files
+        Names of the files, with ``*`` as coffea takes them; ``None`` if unknown.
     """
 
-    events: int
+    events: int | None = None
     chunks: int | None = None
+    files: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Coverage:
         where chunks begin and end. 0 without chunks.
     repeated
         Chunks that were merged more than once, and therefore count more than once in every histogram.
+    files, files_asked
+        Number of files that were read, and of those that the run was asked to read; ``None`` if unknown.
+    missing
+        Files that were asked for and not read: left out because they could not be opened, or have no tree.
     """
 
     dataset: str
@@ -57,11 +64,14 @@ class Coverage:
     events_asked: int | None
     events_per_chunk: float
     repeated: tuple[str, ...]
+    files: int | None = None
+    files_asked: int | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool | None:
         """Whether all that was asked for was read once; ``None`` if that is unknown."""
-        if self.repeated:
+        if self.repeated or self.missing:
             return False
         if self.events_asked is None:
             return None
@@ -74,8 +84,10 @@ def read_asked(asked: Any) -> dict[str, Asked]:
     Parameters
     ----------
     asked
-        Dataset → number of events; or chunks as coffea's ``Runner.preprocess`` yields them, each with
-        ``dataset``, ``entrystart`` and ``entrystop``, or a dict of these; or ``None``.
+        Dataset → number of events; a fileset; chunks as coffea's ``Runner.preprocess`` yields them, each with
+        ``dataset``, ``entrystart`` and ``entrystop``, or a dict of these; a list of some of them, such as
+        ``[fileset, chunks]``; or ``None``. Files that fell out while they were opened are in the fileset
+        only.
 
     Raises
     ------
@@ -85,24 +97,55 @@ def read_asked(asked: Any) -> dict[str, Asked]:
     Examples
     --------
     >>> read_asked({"W": 100})
-    {'W': Asked(events=100, chunks=None)}
+    {'W': Asked(events=100, chunks=None, files=None)}
+    >>> read_asked([{"W": {"files": {"w.root": "Events"}}}, {"W": 100}])
+    {'W': Asked(events=100, chunks=None, files=('w.root',))}
     """
     if asked is None:
         return {}
     if isinstance(asked, Mapping):
+        if any(isinstance(entry, Mapping | list | tuple | set) for entry in asked.values()):
+            return {str(dataset): Asked(files=_files(dataset, entry)) for dataset, entry in asked.items()}
         return {str(dataset): Asked(_count(dataset, events)) for dataset, events in asked.items()}
     if isinstance(asked, str) or not isinstance(asked, Iterable):
         msg = (
-            "asked must be a dict of dataset → number of events, or what Runner.preprocess(fileset, …) "
-            f"yields, got {asked!r:.80}"
+            "asked must be a dict of dataset → number of events, a fileset, what "
+            "Runner.preprocess(fileset, …) "
+            f"yields, or both in a list, got {asked!r:.80}"
         )
         raise ConfigurationError(msg)
     found: dict[str, Asked] = {}
     for item in asked:
-        dataset, events = _chunk(item)
-        before = found.get(dataset, Asked(0, 0))
-        found[dataset] = Asked(before.events + events, (before.chunks or 0) + 1)
+        for dataset, one in _asked_of(item).items():
+            found[dataset] = _joined(found.get(dataset, Asked()), one)
     return found
+
+
+def _asked_of(item: Any) -> dict[str, Asked]:
+    """What one entry of a list asks for: a chunk, or a whole fileset, or many chunks."""
+    if (isinstance(item, Mapping) and "entrystart" not in item) or isinstance(item, list | tuple):
+        return read_asked(item)
+    dataset, events = _chunk(item)
+    return {dataset: Asked(events, 1)}
+
+
+def _joined(one: Asked, two: Asked) -> Asked:
+    """Numbers add up; the files are those of the fileset."""
+    files = [part.files for part in (one, two) if part.files]
+    events, chunks = (
+        None if a is None and b is None else (a or 0) + (b or 0)
+        for a, b in ((one.events, two.events), (one.chunks, two.chunks))
+    )
+    return Asked(events, chunks, tuple(dict.fromkeys(f for part in files for f in part)) if files else None)
+
+
+def _files(dataset: str, entry: Any) -> tuple[str, ...]:
+    """Files of a dataset in a fileset, in its long or in its short forms."""
+    files = entry.get("files") if isinstance(entry, Mapping) and "files" in entry else entry
+    if isinstance(files, Mapping | list | tuple | set) and all(isinstance(file, str) for file in files):
+        return tuple(files)
+    msg = f"asked[{dataset!r}] is no entry of a fileset, dataset → files, got {entry!r:.80}"
+    raise ConfigurationError(msg)
 
 
 def _count(dataset: str, events: Any) -> int:
@@ -133,10 +176,30 @@ def coverage_of(sums: Sums, asked: Mapping[str, Asked]) -> tuple[Coverage, ...]:
         events = round(sum(_events(sums, dataset)))
         repeated = tuple(sorted(name for name, (_, calls) in chunks.items() if calls > 1))
         wanted = asked.get(dataset)
-        goal = (None, None) if wanted is None else (wanted.chunks, wanted.events)
+        goal = Asked() if wanted is None else wanted
         median = median_chunk(sums, (dataset,))
-        made.append(Coverage(dataset, len(chunks), goal[0], events, goal[1], median, repeated))
+        read = tuple(sums.files.get(dataset, ()))
+        missing = tuple(file for file in goal.files or () if not fnmatch.filter(read, _pattern(file)))
+        made.append(
+            Coverage(
+                dataset,
+                len(chunks),
+                goal.chunks,
+                events,
+                goal.events,
+                median,
+                repeated,
+                len(read) if read else None,
+                None if goal.files is None else len(goal.files),
+                missing,
+            )
+        )
     return tuple(made)
+
+
+def _pattern(file: str) -> str:
+    """Pattern that a name of a file stands for: only ``*`` has a meaning to coffea."""
+    return "*".join(glob.escape(part) for part in file.split("*"))
 
 
 def median_chunk(sums: Sums, datasets: Iterable[str]) -> float:

@@ -76,13 +76,14 @@ class Ran:
         Merged output of the processor.
     sums
         What is in it of attacks, by its keys.
-    chunks
+    chunks, fileset
         What was asked for.
     """
 
     output: Any = field(repr=False)
     sums: Mapping[str, Sums] = field(repr=False)
     chunks: Sequence[Any] = field(repr=False)
+    fileset: Fileset = field(default_factory=dict, repr=False)
 
 
 def read_fileset(path: Path) -> Fileset:
@@ -353,5 +354,5 @@ def _result_of(plan: Plan, ran: Ran, sums: Sums) -> Result:
         processes=plan.config.processes,
         totals=plan.config.totals,
         estimates=estimates,
-        asked=ran.chunks,
+        asked=[ran.fileset, ran.chunks],
     )

@@ -87,6 +87,8 @@ class Sums:
         Dataset → 1 for real data, 0 for simulation, summed over chunks.
     places
         Where chunks were computed, ``cpu`` or ``cuda``, with less memory than usual or not → their number.
+    files
+        Dataset → file → number of chunks of it, where events say what their file is.
     """
 
     config: str
@@ -100,6 +102,7 @@ class Sums:
     chunks: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     real: Mapping[str, int] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
         if not isinstance(other, Sums):
@@ -111,7 +114,18 @@ class Sums:
                 "give every configuration a folder of its own, for example with conserv.config in its name"
             )
             raise MergeError(msg)
-        names = ("hists", "moments", "paired", "counts", "fooling", "shifts", "chunks", "real", "places")
+        names = (
+            "hists",
+            "moments",
+            "paired",
+            "counts",
+            "fooling",
+            "shifts",
+            "chunks",
+            "real",
+            "places",
+            "files",
+        )
         merged = {name: _merge(getattr(self, name), getattr(other, name)) for name in names}
         return Sums(self.config, **merged, largest=_merge(self.largest, other.largest, np.maximum))
 
@@ -130,7 +144,7 @@ class Sums:
         kept: dict[str, Any] = {}
         for part in ("moments", "paired", "counts", "fooling", "shifts", "largest"):
             kept[part] = {key: v for key, v in getattr(self, part).items() if key[0] not in datasets}
-        for part in ("chunks", "real"):
+        for part in ("chunks", "real", "files"):
             kept[part] = {key: v for key, v in getattr(self, part).items() if key not in datasets}
         return replace(self, **kept)
 
@@ -174,6 +188,8 @@ class Sample:
         Whether these are real data.
     place
         Where the attack was computed.
+    file
+        What the events were read from; empty if that is not known.
     """
 
     dataset: str
@@ -186,6 +202,7 @@ class Sample:
     events: int
     real: bool = False
     place: str = "cpu"
+    file: str = ""
 
 
 def score_axis(axis: Any) -> Any:
@@ -234,6 +251,7 @@ def fill_sums(config: str, sample: Sample, quantities: tuple[Feature | Watched, 
         {sample.dataset: {sample.chunk: np.array([sample.events, 1.0])}},
         {sample.dataset: int(sample.real)},
         {sample.place: 1},
+        {sample.dataset: {sample.file: 1}} if sample.file else {},
     )
 
 
