@@ -76,7 +76,7 @@ def expected(folder):
     runner = Runner(IterativeExecutor(status=False), schema=BaseSchema, chunksize=200_000)
     chunks = list(runner.preprocess(fileset, treename="Events"))
     out = runner(chunks, my_analysis.MyAnalysis(conserv), treename="Events")
-    conserv.result(out["conserv"], asked=chunks).to_json(folder / "expected.json")
+    conserv.result(out["conserv"], asked=[fileset, chunks]).to_json(folder / "expected.json")
 
 
 def same(folder):
