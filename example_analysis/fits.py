@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from coffea_conserv.exports import (
     write_combine,
     write_weights,
 )
+from coffea_conserv.results.derived import write_derived
 from example_analysis import record
 from processors import htautau, ttbar_ww
 
@@ -65,6 +65,6 @@ def write_fits(result: Result, analysis: str, out: Path, console: Console) -> Fi
     workspace = make_workspace(templates, measured)
     record.write_json(folder / "workspace.json", workspace)
     impact = fit_impact(templates, measured, workspace=workspace)
-    record.write_json(folder / "impact.json", json.loads(json.dumps(impact.to_dict())))
+    write_derived(folder / "impact.json", result.settings.config, impact.to_dict())
     console.print(str(impact), markup=False, highlight=False)
     return impact

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from coffea_conserv import run_controls
 from coffea_conserv.evidence import Effort, gather_evidence
 from coffea_conserv.exports import FitImpact
 from coffea_conserv.report import write_page
-from coffea_conserv.results.plain import plain_values
+from coffea_conserv.results.derived import read_derived, write_derived
 from example_analysis import record, steps
 from example_analysis.train import ANALYSES
 
@@ -116,17 +115,17 @@ def write_report(out: Path, console: Console, result: Result | None = None) -> P
             return made
 
         evidence = gather_evidence(result, out / "attacked", regions=regions, effort=EFFORT, mapper=mapper)
-    content = {"config": result.settings.config, **evidence.to_dict()}
-    record.write_json(out / "evidence.json", content)
+    config = result.settings.config
+    write_derived(out / "evidence.json", config, evidence.to_dict())
     rows = controls(out, regions[0])
-    record.write_json(out / "controls.json", plain_values([asdict(row) for row in rows]))
-    impact = out / "fit" / "impact.json"
+    write_derived(out / "controls.json", config, {"rows": [asdict(row) for row in rows]})
+    impact = read_derived(out / "fit" / "impact.json", config)
     with steps.bar(console, "pictures") as advance:
         path = write_page(
             result,
             out / "report.html",
             evidence=evidence,
-            impact=FitImpact.from_dict(json.loads(impact.read_text())) if impact.is_file() else None,
+            impact=None if impact is None else FitImpact.from_dict(impact),
             controls=rows,
             regions=regions,
             progress=advance,

@@ -250,7 +250,7 @@ def test_all_steps_leave_everything_that_the_help_announces(finished):
     }
     evidence = json.loads((out / "evidence.json").read_text())
     assert {row["test"] for row in evidence["tested"]} >= {"classifier", "sliced KS"}
-    rows = {row["name"]: row for row in json.loads((out / "controls.json").read_text())}
+    rows = {row["name"]: row for row in json.loads((out / "controls.json").read_text())["rows"]}
     assert rows["Budget(move=0)"]["score_shift"] == 0
     page = (out / "report.html").read_text()
     assert "limits are kept" in page

@@ -26,6 +26,7 @@ from coffea_conserv.exports import Measurement, fit_impact
 from coffea_conserv.exports.impact import FitImpact
 from coffea_conserv.plotting import detectability_plot, impact_plot
 from coffea_conserv.report import tables, write_page
+from coffea_conserv.results.derived import write_derived
 
 RESULT = result_of()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -223,7 +224,9 @@ def test_a_browser_shows_the_page_without_errors(page, tmp_path):
 def folder(tmp_path, parts):
     """A folder with a result."""
     RESULT.save(tmp_path / "result.coffea")
-    (tmp_path / "controls.json").write_text(json.dumps([asdict(row) for row in parts[2]]))
+    write_derived(
+        tmp_path / "controls.json", RESULT.settings.config, {"rows": [asdict(row) for row in parts[2]]}
+    )
     return tmp_path
 
 
@@ -306,10 +309,15 @@ def test_files_of_another_version_are_named(folder):
     (folder / "evidence.json").unlink()
     (folder / "fit").mkdir()
     (folder / "fit" / "impact.json").write_text("{}")
+    assert (
+        "impact.json is of another version, which did not say what it is of" in call("report", folder).output
+    )
+    (folder / "fit" / "impact.json").write_text(json.dumps({"config": config}))
     assert "this is no impact of a fit of this version" in call("report", folder).output
     (folder / "fit" / "impact.json").unlink()
-    (folder / "controls.json").write_text('[{"what": 1}]')
-    assert "controls.json is of another version" in call("report", folder).output
+    for content in ([{"what": 1}], {"config": config}, {"config": config, "rows": [{"what": 1}]}):
+        (folder / "controls.json").write_text(json.dumps(content))
+        assert "controls.json is of another version" in call("report", folder).output
 
 
 def test_values_survive_their_files(parts):

@@ -298,6 +298,36 @@ def test_metadata_are_read_again(folder):
     assert after == {name: not flag for name, flag in before.items()}
 
 
+@pytest.mark.slow
+def test_runs_are_not_mixed_in_one_folder(here, tmp_path, caplog):
+    """The page of a run with other limits has nothing of the earlier one, which is moved away."""
+    out = tmp_path / "out"
+    common = ("run", "--fileset", "fileset.json", "--out", out, "--config")
+    apart = ("processes: {W: [W1Jets, W2Jets]}", "")
+    first = edited(here, apart).rename(here / "first.yaml")
+    assert call(*common, first).exit_code in (0, 1)
+    assert call("check", out).exit_code in (0, 1)
+    assert call("export", out, "--signal", "W1Jets").exit_code == 0
+    config = load_result(out).settings.config
+    for name in ("evidence.json", "fit/impact.json"):
+        assert json.loads((out / name).read_text())["config"] == config
+    mean = json.loads((out / "fit" / "impact.json").read_text())["systematic_error"]
+    assert call(*common, first).exit_code in (0, 1)  # the same again replaces
+    assert (out / "fit" / "impact.json").is_file()
+    assert call(*common, edited(here, apart, ("rms: 0.05", "rms: 0.3"))).exit_code in (0, 1)
+    earlier = out / "earlier" / config
+    assert f"what was made of an earlier run with other settings is now in {earlier}" in caplog.text
+    assert json.loads((earlier / "fit" / "impact.json").read_text())["systematic_error"] == mean
+    assert {path.name for path in earlier.iterdir()} == {"evidence.json", "fit"}
+    assert not (out / "fit").exists()
+    (out / "fit").mkdir()
+    (earlier / "fit" / "impact.json").rename(out / "fit" / "impact.json")  # by hand
+    done = call("report", out)
+    assert done.exit_code in (0, 1), done.output
+    assert f"impact.json is of another run ({config}, not {load_result(out).settings.config})" in caplog.text
+    assert "In a fit" not in (out / "report.html").read_text()
+
+
 def test_run_leaves_everything(here, reference, tmp_path):
     """The sums are those of coffea alone; files, lines of progress, exit code."""
     done = call("run", "--config", "conserv.yaml", "--fileset", "fileset.json", "--out", tmp_path / "out")

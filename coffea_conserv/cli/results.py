@@ -25,6 +25,7 @@ from coffea_conserv.plotting.files import save_all
 from coffea_conserv.report.console import print_evidence, print_report, warnings_table
 from coffea_conserv.report.page import write_page
 from coffea_conserv.results.blinding import Blinding, check_blinding
+from coffea_conserv.results.derived import write_derived
 from coffea_conserv.results.loading import load_result
 from coffea_conserv.results.result import Result
 from coffea_conserv.templates.templates import Templates
@@ -124,10 +125,7 @@ def _gather(
             mapper=mapper,
             tested=tested,
         )
-    content = {"config": result.settings.config, **evidence.to_dict()}
-    path = opened.folder / "evidence.json"
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path = write_derived(opened.folder / "evidence.json", result.settings.config, evidence.to_dict())
     note = "" if evidence.tested else "; without attacked events no tests of events"
     console.print(f"evidence in [bold]{path}[/]{note}")
     return evidence
@@ -155,6 +153,7 @@ def export(
     if opened.signal:
         measurement = Measurement(signal=opened.signal, nuisances=nuisances, blind=not opened.unblind)
         impact = _fit(templates, measurement, folder)
+        write_derived(folder / "impact.json", result.settings.config, impact.to_dict())
         console.print(str(impact), markup=False, highlight=False)
     else:
         console.print("[yellow]no --signal: nothing is written for fits of a signal strength[/]")
@@ -169,9 +168,8 @@ def _fit(templates: Templates, measurement: Measurement, folder: Path) -> FitImp
     write_cabinetry(templates, measurement, folder)
     workspace = make_workspace(templates, measurement)
     impact = fit_impact(templates, measurement, workspace=workspace)
-    for name, content in (("workspace", workspace), ("impact", impact.to_dict())):
-        with replacing(folder / f"{name}.json") as part:
-            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / "workspace.json") as part:
+        part.write_text(json.dumps(workspace, indent=1) + "\n", encoding="utf-8")
     return impact
 
 
@@ -214,8 +212,8 @@ def report(
             result,
             out or folder / "report.html",
             evidence=evidence,
-            impact=left.impact_of(folder),
-            controls=left.controls_of(folder),
+            impact=left.impact_of(folder, result),
+            controls=left.controls_of(folder, result),
             regions=regions,
             progress=advance,
             **texts,

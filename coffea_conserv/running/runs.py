@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import re
 import struct
 import tempfile
@@ -21,6 +22,7 @@ from coffea.processor import DaskExecutor, FuturesExecutor, IterativeExecutor, R
 from coffea_conserv.checks import as_flag
 from coffea_conserv.errors import ConfigurationError, ConservError, InputError, RunError
 from coffea_conserv.files import replacing
+from coffea_conserv.results.derived import set_aside
 from coffea_conserv.results.result import Estimate, Result
 from coffea_conserv.running.checkpoints import make_keeper
 from coffea_conserv.running.clusters import workers_with
@@ -31,6 +33,8 @@ from coffea_conserv.running.progress import Told, find_sums, to_file, to_topic
 from coffea_conserv.sums.sums import Sums
 
 __all__ = ("Ran", "Where", "chunks_of", "execute", "read_fileset", "write_results")
+
+logger = logging.getLogger(__name__)
 
 Fileset = dict[str, dict[str, Any]]
 CONNECT = 20  # seconds for a scheduler to answer
@@ -325,6 +329,9 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> dict[str, Result]:
             continue
         folder = out / _folder(name, results) if len(ran.sums) > 1 else out
         result = _result_of(plan, ran, sums)
+        moved = set_aside(folder, result.settings.config)
+        if moved is not None:
+            logger.warning("what was made of an earlier run with other settings is now in %s", moved)
         result.save(folder / "result.coffea")
         result.to_json(folder / "verdict.json")
         result.templates("score").to_root(folder / "templates.root")
