@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from made_problems import MISSING, Ring, features, made_batch
 
 from coffea_conserv import Budget, run_controls
-from coffea_conserv.attacks.api import attack
+from coffea_conserv.attacks.api import Request, attack, prepare
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.models.device import places
+from coffea_conserv.report.tables import controls_table
 from coffea_conserv.studies.controls import _judged, _mismodellings
 
 BUDGET = Budget(rms=0.1, correlation=0.03)
@@ -78,9 +80,38 @@ def test_a_mismodelling_larger_than_the_attack_is_reported():
     assert not list(_judged(rows))[place].passed
 
 
+def test_a_mismodelling_of_some_events_is_found_where_none_of_all_fits():
+    """Limit that no shift of all events obeys: half a spread in a share of them, inside of the limits."""
+    batch = made_batch(1000)
+    asked = Request(budget=replace(BUDGET, rms=0.03), groups=batch.group)
+    rows = _mismodellings(prepare(batch.x, Ring(), features(), asked, next(places("cpu"))))
+    partial = [row for row in rows if "of the events" in row.name]
+    assert partial
+    for row in partial:
+        share = float(re.search(r"in ([\d.]+)% of the events", row.name)[1])
+        assert abs(float(row.name.split()[3])) == 0.5
+        assert 0 <= share < 100
+        assert row.tested == (share > 0)
+        assert row.inside
+    assert any(row.tested for row in partial)
+
+
+def test_what_moves_nothing_is_no_test():
+    """With no move allowed, only the control that must have no effect is one; the table counts the others."""
+    batch = made_batch(400)
+    rows = run_controls(batch.x, Ring(), features(), budget=Budget(move=0), groups=batch.group)
+    outcomes = {row.outcome for row in rows if row.kind == "mismodelling"}
+    assert {row.outcome for row in rows if row.kind == "none"} == {"as it must be"}
+    assert {row.outcome for row in rows if row.kind == "attack"} == {"no test"}
+    assert outcomes <= {"no test", "not as it must be"}
+    table = controls_table(rows)
+    idle = sum(not row.tested for row in rows)
+    assert idle > 0
+    assert f"{idle} of {len(rows)} test nothing" in table.note
+
+
 def test_injected_events_obey_the_rules():
     """Missing values stay missing, and events outside of a range stay as they were."""
-    from coffea_conserv.attacks.api import Request, prepare  # noqa: PLC0415
     from coffea_conserv.studies.controls import _shifted  # noqa: PLC0415
 
     batch = made_batch(400)

@@ -306,6 +306,7 @@ def tested_table(evidence: Evidence) -> PageTable:
 
 def controls_table(controls: Sequence[Control]) -> PageTable:
     """Controls of an attack."""
+    moods = {"as it must be": "good", "not as it must be": "bad", "no test": ""}
     rows = [
         (
             row.name,
@@ -314,12 +315,16 @@ def controls_table(controls: Sequence[Control]) -> PageTable:
             _percent(row.yield_shift),
             _percent(row.share),
             "inside" if row.inside else "outside",
-            Cell("as it must be", 1.0, "good") if row.passed else Cell("not as it must be", 0.0, "bad"),
+            Cell(row.outcome, row.outcome, moods[row.outcome]),
         )
         for row in controls
     ]
     columns = "what|mean score|± stat.|yield above|of the attack|limits|"
-    return _table("controls", "Controls", columns, rows)
+    idle = sum(not row.tested for row in controls)
+    note = (
+        f"{idle} of {len(controls)} test nothing: the limits let nothing of that kind move." if idle else ""
+    )
+    return _table("controls", "Controls", columns, rows, note)
 
 
 def statistics_table(result: Result) -> PageTable:

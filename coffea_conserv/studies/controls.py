@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ HALVINGS = 8
 
 LARGEST = 1.0
 """Largest injected mismodelling, in units of the spread of a feature."""
+
+SIZE = 0.5
+"""Size of one that only some of the events have, in the same units."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Control:
     passed
         Whether it is as it must be: no effect, less than the attack, or the same in both halves within three
         errors.
+    tested
+        Whether it tests anything: nothing that could be moved within the limits is no test.
     """
 
     kind: str
@@ -63,6 +68,14 @@ class Control:
     inside: bool
     share: float
     passed: bool
+    tested: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """``as it must be``, ``not as it must be`` or ``no test``."""
+        if not self.tested:
+            return "no test"
+        return "as it must be" if self.passed else "not as it must be"
 
 
 @isolated()
@@ -85,8 +98,10 @@ def run_controls(
         - random moves within the same limits;
         - the attack of two random halves: as separate samples they must agree;
         - each feature shifted, and stretched about its mean, as far as the judge finds it inside of the
-          limits, both ways, and the larger effect taken: mismodellings that a validation would pass. An
-          attack that is beaten by one of them is not the largest shift.
+          limits, both ways, and the larger effect taken: mismodellings that a validation would pass. Where
+          the limits allow no size for all events, some of the events are changed by half a spread, as many as
+          are inside. An attack that is beaten by one of them is not the largest shift. Where nothing at all
+          can be moved there is no test.
 
     Raises
     ------
@@ -153,7 +168,9 @@ def _row(kind: str, name: str, ready: Ready, found: Attacked, chosen: Any = None
     error = float(np.sqrt((weight**2 * (moved - shift) ** 2).sum())) / total if total else math.nan
     above = [float(weight[score > ready.task.points[0]].sum()) for score in (before, after)]
     change = above[1] / above[0] - 1 if above[0] > 0 else math.nan
-    return Control(kind, name, shift, change, error, found.verdict.passed, math.nan, passed=True)
+    tested = kind == "none" or any(row.moved_share > 0 for row in found.shifts)
+    inside = not found.verdict.broken
+    return Control(kind, name, shift, change, error, inside, math.nan, passed=True, tested=tested)
 
 
 def _halves(ready: Ready, asked: Request) -> Iterator[Control]:
@@ -172,29 +189,55 @@ def _mismodellings(ready: Ready) -> Iterator[Control]:
         for name, change in (("shifted", _shifted), ("stretched", _stretched)):
             best: Control | None = None
             for sign in (1.0, -1.0):
-                size, found = _largest(ready, j, change, sign)
-                text = f"{feature.name} {name} by {sign * size:+.3f} σ"
-                row = _row("mismodelling", text, ready, found)
+                found = _largest(ready, j, change, sign)
+                how = f"{name} by {found.size:+.3f} σ"
+                part = "" if found.part == 1 else f" in {found.part:.2%} of the events"
+                row = _row("mismodelling", f"{feature.name} {how}{part}", ready, found.result)
                 if best is None or abs(row.score_shift) > abs(best.score_shift):
                     best = row
             if best is not None:
                 yield best
 
 
-def _largest(ready: Ready, j: int, change: Any, sign: float) -> tuple[float, Attacked]:
-    """Largest size that is inside of the limits, by halving the interval, and what it does."""
-    low, high = 0.0, LARGEST
-    if _inside(ready, change(ready, j, sign * LARGEST)):
-        low = LARGEST
-    else:
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if _inside(ready, change(ready, j, sign * middle)):
-                low = middle
-            else:
-                high = middle
-    moved = change(ready, j, sign * low)
-    return low, ready.finish(Outcome(moved, np.zeros(len(moved), dtype=np.int8)))
+class _Largest(NamedTuple):
+    """Largest mismodelling inside of the limits: its size in σ, the share of events with it, its effect."""
+
+    size: float
+    part: float
+    result: Attacked
+
+
+def _largest(ready: Ready, j: int, change: Any, sign: float) -> _Largest:
+    """Size of a change of all events, or where none fits the share of events with a fixed one."""
+
+    def sized(size: float) -> NDArray[np.float32]:
+        return np.asarray(change(ready, j, sign * size))
+
+    def parted(part: float) -> NDArray[np.float32]:
+        some = np.random.default_rng(j).random(len(ready.batch.x)) < part
+        return np.where(some[:, None], sized(SIZE), ready.batch.x)
+
+    size, part = _halved(ready, sized, LARGEST), 1.0
+    moved = sized(size)
+    if (moved == ready.batch.x).all():
+        size, part = SIZE, _halved(ready, parted, 1.0)
+        moved = parted(part)
+    result = ready.finish(Outcome(moved, np.zeros(len(moved), dtype=np.int8)))
+    return _Largest(sign * size, part, result)
+
+
+def _halved(ready: Ready, change: Callable[[float], NDArray[np.float32]], largest: float) -> float:
+    """Largest amount of a change that is inside of the limits, by halving the interval."""
+    if _inside(ready, change(largest)):
+        return largest
+    low, high = 0.0, largest
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _inside(ready, change(middle)):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _inside(ready: Ready, moved: NDArray[np.float32]) -> bool:
