@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ("replacing",)
+from coffea_conserv.errors import ConfigurationError
+
+__all__ = ("check_writable", "replacing")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and try it before what is to be written there has been computed.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"probe")
+            probe.flush()
+    except OSError as error:
+        msg = f"nothing can be written to the folder {folder}: {error.strerror}; free it, or give another one"
+        raise ConfigurationError(msg) from None
 
 
 @contextmanager

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 
+import coffea.util
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_conserv import difference
 from made_results import result_of
 from test_running import call, edited, folder, here  # noqa: F401 -- fixtures
 
 from coffea_conserv import errors
 from coffea_conserv.cli import results
+from coffea_conserv.cli import runs as cli_runs
 from coffea_conserv.errors import InputError, RunError
 from coffea_conserv.running.failures import failure_of
+from coffea_conserv.running.progress import find_sums
 
 BROKEN = """
 from coffea.processor import ProcessorABC
@@ -73,6 +77,44 @@ def test_paths_with_an_apostrophe(here, tmp_path):  # noqa: F811
     assert f"error: dataset W1Jets, {odd / 'W1Jets.root'}: 2 models need fold=" in " ".join(
         done.output.split()
     )
+
+
+@pytest.mark.parametrize("option", ["--out", "--checkpoints"])
+def test_a_folder_that_takes_nothing_is_refused_at_once(here, tmp_path, monkeypatch, option):  # noqa: F811
+    """A file where a folder should be; nothing of the run starts."""
+    (tmp_path / "taken").write_text("mine")
+    monkeypatch.setattr(cli_runs.runs, "chunks_of", None)
+    taken = tmp_path / "taken" / "here"
+    places = {"--out": tmp_path / "out", option: taken}
+    common = ["run", "--config", "conserv.yaml", "--fileset", "fileset.json"]
+    done = call(*common, *(text for place in places.items() for text in place))
+    assert done.exit_code == 2
+    said = f"error: nothing can be written to the folder {taken}: Not a directory; free it, or give another"
+    assert said in " ".join(done.output.split())
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_output_that_finds_no_room_is_kept_elsewhere(here, tmp_path, monkeypatch):  # noqa: F811
+    """The folder is gone when the run is done: what was computed is the same as in an undisturbed run."""
+    common = ["run", "--config", "conserv.yaml", "--fileset", "fileset.json", "--out"]
+    assert call(*common, tmp_path / "undisturbed").exit_code in (0, 1)
+    execute = cli_runs.runs.execute
+
+    def then_gone(*given):
+        ran = execute(*given)
+        (tmp_path / "out").rmdir()
+        (tmp_path / "out").write_text("mine")
+        return ran
+
+    monkeypatch.setattr(cli_runs.runs, "execute", then_gone)
+    done = call(*common, tmp_path / "out")
+    assert done.exit_code == 2
+    (line,) = [line for line in done.output.splitlines() if line.startswith("error:")]
+    kept = re.search(r"its output is kept in (\S+/output\.coffea): coffea\.util\.load reads it", line)[1]
+    saved = [find_sums(coffea.util.load(path)) for path in (kept, tmp_path / "undisturbed/output.coffea")]
+    assert saved[0].keys() == saved[1].keys()
+    assert not any(difference(saved[0][name], saved[1][name]) for name in saved[0])
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_crash_of_a_command_is_no_broken_limit(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from coffea_conserv.cli.outlook import print_outlook
 from coffea_conserv.errors import ConfigurationError
+from coffea_conserv.files import check_writable
 from coffea_conserv.report.console import print_report
 from coffea_conserv.results.result import Result
 from coffea_conserv.running import runs
@@ -81,7 +82,8 @@ def run(
     """Run, write and report; returns the results, whose limits may be broken."""
     found, files = given.read()
     place = runs.Where(client, workers, _resources(resource or []), checkpoints)
-    out.mkdir(parents=True, exist_ok=True)
+    for written in (out, checkpoints or out):
+        check_writable(written)
     chunks = runs.chunks_of(found, files)
     with _shown(console, len(chunks)) as tell:
         ran = runs.execute(found, chunks, place, tell)

@@ -318,9 +318,10 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> dict[str, Result]:
     ConfigurationError, InputError
         If processes, totals or estimates of the configuration do not fit, or some sums are those of another
         attack than that of the configuration, which nobody could judge; all others are written before.
+    RunError
+        If nothing can be written there any more: where the output is kept.
     """
-    with replacing(out / "output.coffea") as part:
-        coffea.util.save(ran.output, str(part))
+    _save_output(ran.output, out)
     results: dict[str, Result] = {}
     others: list[str] = []
     for name, sums in ran.sums.items():
@@ -343,6 +344,21 @@ def write_results(plan: Plan, ran: Ran, out: Path) -> dict[str, Result]:
         )
         raise InputError(msg)
     return results
+
+
+def _save_output(output: Any, out: Path) -> None:
+    """Save an output in the folder, or where there is room for it: it is never lost for a full disk."""
+    try:
+        with replacing(out / "output.coffea") as part:
+            coffea.util.save(output, str(part))
+    except OSError as error:
+        kept = Path(tempfile.mkdtemp(prefix="coffea_conserv-")) / "output.coffea"
+        coffea.util.save(output, str(kept))
+        msg = (
+            f"the run is done, but nothing can be written to {out}: {error.strerror}; its output is kept in "
+            f"{kept}: coffea.util.load reads it, for the result() of its Conserv"
+        )
+        raise RunError(msg) from error
 
 
 def _folder(name: str, taken: Collection[str]) -> str:
