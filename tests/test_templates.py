@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import warnings
@@ -185,22 +186,40 @@ def test_features_with_any_axis_travel_through_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a/b", "a;1", "a:b", ""])
-def test_names_that_root_cannot_hold_are_refused(tmp_path, name):
-    """A name with a separator is an error before anything is written."""
+def test_names_that_root_cannot_hold_are_replaced(tmp_path, name):
+    """A name with a separator, or none, is another one in the file, which says what it was."""
     nominal = filled(AXES["regular"])
-    for entry in (Template(name, "signal", nominal), Template("W", name, nominal)):
-        with pytest.raises(ConfigurationError, match="cannot be a name in a ROOT file; rename it without"):
-            Templates("q", "q", (replace(entry, up=nominal, down=nominal),)).to_root(tmp_path / "t.root")
-    assert not list(tmp_path.iterdir())
+    for kind, entry in (
+        ("processes", Template(name, "signal", nominal)),
+        ("regions", Template("W", name, nominal)),
+    ):
+        templates = Templates("q", "q", (replace(entry, up=nominal, down=nominal),))
+        with uproot.open(templates.to_root(tmp_path / "t.root")) as file:
+            ((safe, its),) = json.loads(file["names.json"])[kind].items()
+            assert its == name
+            key = f"signal/{safe}" if kind == "processes" else f"{safe}/W"
+            np.testing.assert_array_equal(file[key].values(flow=True), with_flow(nominal)[0])
 
 
-@pytest.mark.parametrize("processes", [("W", "W"), ("W", "W_conservUp"), ("data", "data_obs")])
-def test_two_histograms_of_one_name_are_refused(tmp_path, processes):
-    """Names that collide in the file are an error that names the process to rename."""
+def test_two_histograms_of_one_name_are_refused(tmp_path):
+    """The same process twice is an error that names the process to rename."""
     nominal = filled(AXES["regular"])
-    entries = tuple(Template(process, "signal", nominal, nominal, nominal) for process in processes)
-    with pytest.raises(ConfigurationError, match=f"two histograms .*; rename the process '{processes[1]}'"):
+    entries = tuple(Template("W", "signal", nominal, nominal, nominal) for _ in range(2))
+    with pytest.raises(ConfigurationError, match=r"two histograms .*; rename the process 'W'"):
         Templates("q", "q", entries).to_root(tmp_path / "t.root")
+
+
+@pytest.mark.parametrize("processes", [("W", "W_conservUp"), ("data", "data_obs")])
+def test_processes_called_like_histograms_of_others_are_renamed(tmp_path, processes):
+    """All of their histograms are there."""
+    nominal = filled(AXES["regular"])
+    entries = tuple(
+        Template(process, "signal", nominal, *([nominal] * 2 if process != "data" else []))
+        for process in processes
+    )
+    with uproot.open(Templates("q", "q", entries).to_root(tmp_path / "t.root")) as file:
+        count = len(file.keys(recursive=True, filter_classname="TH1D"))
+    assert count == sum(len(entry.histograms) for entry in entries)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from coffea_conserv.errors import InputError
 from coffea_conserv.names import DATA, VARIATIONS, Names
 from coffea_conserv.templates.checks import TemplateWarning, check_objective, check_template
+from coffea_conserv.templates.naming import safe_names
 from coffea_conserv.templates.rootfile import write_root
 from coffea_conserv.templates.template import LABEL, RobustnessSystematic, Template, relative
 from coffea_conserv.templates.treatment import Treatment, treat
@@ -133,8 +135,9 @@ class Templates:
 
         ``region/process``, ``region/process_conservUp``, ``region/process_conservDown`` and
         ``region/data_obs``, with sums of squared weights, under- and overflow. :class:`~coffea_conserv.Names`
-        may call the variations differently. The title of the attacked ones says what they are. The file is
-        there as a whole or not at all.
+        may call the variations differently. The title of the attacked ones says what they are. Names that
+        fit tools cannot hold are replaced as :func:`~coffea_conserv.templates.safe_names` does, and the file
+        holds them as the text ``names.json``. It is read back, and there as a whole or not at all.
 
         Parameters
         ----------
@@ -144,9 +147,13 @@ class Templates:
         Raises
         ------
         ConfigurationError
-            If a name cannot be used in a ROOT file, or two histograms would get the same one.
+            If two histograms would get the same name.
+        InputError
+            If the file does not hold what was written.
         """
-        return write_root(Path(path), self.entries, self.title)
+        names = safe_names(self.entries)
+        note = json.dumps(names.to_dict(), ensure_ascii=False) if names.changed else ""
+        return write_root(Path(path), self.entries, self.title, names.template, note)
 
 
 @dataclass(frozen=True)
