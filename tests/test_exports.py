@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
-import re
 import socket
 import sys
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cabinetry
 import correctionlib
@@ -20,6 +18,7 @@ import pytest
 import uproot
 import yaml
 from made_results import SAMPLES, events_of, result_of
+from made_templates import looked_up, parsed, templates_of
 
 from coffea_conserv import Names, Treatment
 from coffea_conserv.errors import ConfigurationError, InputError
@@ -27,7 +26,6 @@ from coffea_conserv.exports import (
     Measurement,
     check_measurement,
     fit_impact,
-    impact,
     make_weights,
     make_workspace,
     write_cabinetry,
@@ -35,7 +33,7 @@ from coffea_conserv.exports import (
     write_weights,
 )
 from coffea_conserv.exports.measurement import observed
-from coffea_conserv.templates.template import MEANING, Template
+from coffea_conserv.templates.template import MEANING
 from coffea_conserv.templates.templates import Templates
 
 RESULT = result_of()
@@ -52,54 +50,7 @@ def _alone():
         yield
 
 
-def filled(*contents, variance=None):
-    """A histogram of the score."""
-    made = hist.Hist(hist.axis.Regular(len(contents), 0, 1, name="score"), storage=hist.storage.Weight())
-    made.view()["value"] = contents
-    made.view()["variance"] = np.abs(contents) if variance is None else variance
-    return made
-
-
-def templates_of(*entries):
-    """Templates of the score in the region ``signal`` from process, nominal, Up and Down."""
-    made = (
-        Template(name, "SR", *(filled(*h, variance=0.01 * np.abs(h)) for h in three))
-        for name, *three in entries
-    )
-    return Templates("score", "Score", tuple(made))
-
-
 # --------------------------------------------------------------------------------------------- Combine
-
-
-def parsed(path):
-    """Read a datacard after its documented syntax: counts, shapes, observations, columns and nuisances."""
-    blocks = [[]]
-    for text in path.read_text().splitlines():
-        line = text.split("#")[0].strip()
-        if re.fullmatch(r"-+", line):
-            blocks.append([])
-        elif line:
-            blocks[-1].append(line.split())
-    head, shapes, seen, columns, nuisances = blocks
-    assert [row[0] for row in head] == ["imax", "jmax", "kmax"]
-    assert [row[0] for row in columns] == ["bin", "process", "process", "rate"]
-    assert [row[0] for row in seen] == ["bin", "observation"]
-    (shape,) = shapes
-    assert shape[:3] == ["shapes", "*", "*"]
-    rows = [row for row in nuisances if row[0] != "*"]
-    return {
-        "counts": [int(row[1]) for row in head],
-        "file": shape[3],
-        "patterns": shape[4:],
-        "channels": seen[0][1:],
-        "bins": columns[0][1:],
-        "processes": columns[1][1:],
-        "numbers": [int(number) for number in columns[2][1:]],
-        "rates": columns[3][1:],
-        "nuisances": {row[0]: (row[1], row[2:]) for row in rows},
-        "others": [row for row in nuisances if row[0] == "*"],
-    }
 
 
 @pytest.mark.parametrize("nuisances", ["process", "region", "one"])
@@ -121,11 +72,7 @@ def test_the_datacard_says_what_the_root_file_holds(tmp_path, nuisances):
         for name, (kind, cells) in card["nuisances"].items():
             assert kind == "shape"
             for region, process, cell in zip(card["bins"], card["processes"], cells, strict=True):
-                keys = {"$CHANNEL": region, "$PROCESS": process, "$SYSTEMATIC": name}
-                plain, varied = (
-                    re.sub(r"\$[A-Z]+", lambda found: keys[found[0]], text)  # noqa: B023 -- used at once
-                    for text in card["patterns"]
-                )
+                plain, varied = (looked_up(text, region, process, name) for text in card["patterns"])
                 entry = TEMPLATES.get(process, region)
                 np.testing.assert_array_equal(file[plain].values(), entry.nominal.values())
                 np.testing.assert_array_equal(file[plain].variances(), entry.nominal.variances())
@@ -138,7 +85,7 @@ def test_the_datacard_says_what_the_root_file_holds(tmp_path, nuisances):
             total = sum(TEMPLATES.get(p, r).nominal.values() for r, p in _pairs(card) if r == region)
             np.testing.assert_allclose(file[f"{region}/data_obs"].values(), total)
     assert f"# conserv: {MEANING}" in (tmp_path / "datacard.txt").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["combine.root", "datacard.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["combine.root", "datacard.txt", "names.json"]
 
 
 def _pairs(card, one="bins", two="processes"):
@@ -155,16 +102,16 @@ def test_data_stand_in_the_datacard_when_asked(tmp_path):
 
 
 def test_names_that_a_datacard_cannot_hold_get_underscores(tmp_path):
-    """Regions and processes with spaces are renamed; two that become the same are refused."""
+    """Regions and processes with spaces are renamed; of two that become the same one stays, or none."""
     odd = templates_of(("my signal", [1, 2], [2, 1], [1, 2]), ("W+jets", [5, 5], [6, 4], [4, 6]))
     odd = replace(odd, entries=tuple(replace(entry, region="no jets") for entry in odd.entries))
     card = parsed(write_combine(odd, Measurement(signal="my signal"), tmp_path))
     assert (set(card["bins"]), set(card["processes"])) == ({"no_jets"}, {"my_signal", "W_jets"})
     assert set(card["nuisances"]) == {"conserv_my_signal", "conserv_W_jets"}
-    same = templates_of(("a b", [1], [1], [1]), ("a-b", [1], [1], [1]))
-    with pytest.raises(ConfigurationError, match="processes 'a b' and 'a-b' would both be called 'a_b'"):
-        write_combine(same, Measurement(signal="a b"), tmp_path / "same")
-    assert not (tmp_path / "same").exists()
+    same = templates_of(*((name, [1], [1], [1]) for name in ("a b", "a-b", "c", "c_", "c-")))
+    processes = parsed(write_combine(same, Measurement(signal="a b"), tmp_path / "same"))["processes"]
+    one, two, three = (hashlib.sha256(name.encode()).hexdigest()[:8] for name in ("a b", "a-b", "c-"))
+    assert processes == [f"a_b_{one}", f"a_b_{two}", "c", "c_", f"c__{three}"]
 
 
 def test_a_process_without_events_has_no_column(tmp_path):
@@ -330,7 +277,7 @@ def test_what_no_fit_can_do_is_refused(tmp_path):
     bins = templates_of(("S", *([1, 2],) * 3), ("B", *([5],) * 3))
     with pytest.raises(InputError, match="the bins of region 'SR' are not the same for all processes"):
         check_measurement(bins, Measurement(signal="S"))
-    negative = templates_of(("S", *([1, 2],) * 3), ("B", *([-5, 5],) * 3))
+    negative = templates_of(("S", *([1, 2],) * 3), ("B", *([-5, 9],) * 3))
     with pytest.raises(InputError, match=r"region 'SR' is not positive in bin\(s\) 0, which no fit"):
         fit_impact(negative, Measurement(signal="S"))
 
@@ -366,53 +313,3 @@ def test_what_is_not_installed_is_named(package, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"pip install 'coffea-conserv\[fit\]'"):
         call()
     assert not list(tmp_path.iterdir())
-
-
-class NoMinimumError(Exception):
-    """What a fit raises that does not converge."""
-
-
-class Fits:
-    """Fits that converge with one setting of the minimiser only, or never."""
-
-    def __init__(self, works):
-        self.works, self.tried = works, []
-
-    def __call__(self, *given, **options):
-        """Fit, and note with what."""
-        setting = {name: options[name] for name in ("strategy", "tolerance") if name in options}
-        self.tried.append(setting)
-        if setting != self.works:
-            raise NoMinimumError
-        return SimpleNamespace(bestfit=np.array([1.0, 1.3]))
-
-
-def test_a_fit_that_does_not_converge_is_tried_in_other_ways():
-    """One after the other; the logger that prints what failed is as before; at last the error of the fit."""
-    log = logging.getLogger("pyhf.optimize.mixins")
-    for works, count in (({}, 1), ({"strategy": 0}, 2), ({"tolerance": 1.0}, 4)):
-        fits = Fits(works)
-        assert impact._steady(fits, NoMinimumError, 1, minos=[]).bestfit[0] == 1.0
-        assert len(fits.tried) == count
-        assert not log.disabled
-    with pytest.raises(NoMinimumError):
-        impact._steady(Fits(None), NoMinimumError)
-    assert not log.disabled
-
-
-def test_an_impact_without_a_fit_is_that_of_the_covariance(caplog):
-    """ρ σ_μ, up and down, with a warning that names the nuisance; with a fit it is the difference."""
-    config = SimpleNamespace(
-        par_names=["a", "mu"], suggested_bounds=lambda: [(-5, 5)] * 2, suggested_fixed=lambda: [False] * 2
-    )
-    found = SimpleNamespace(
-        bestfit=np.array([0.0, 1.0]),
-        uncertainty=np.array([0.5, 0.2]),
-        corr_mat=np.array([[1, 0.4], [0.4, 1]]),
-    )
-    model = SimpleNamespace(config=config)
-    (row,) = impact._ranked(impact._Fit(model, None, "mu", Fits(None), NoMinimumError), found)
-    assert (row.up, row.down) == pytest.approx((0.08, -0.08))
-    assert "impact of a to first order" in caplog.text
-    (row,) = impact._ranked(impact._Fit(model, None, "mu", Fits({}), NoMinimumError), found)
-    assert (row.up, row.down) == pytest.approx((0.3, 0.3))

@@ -16,7 +16,7 @@ from coffea_conserv.templates.checks import TemplateWarning
 from coffea_conserv.templates.template import Template
 from coffea_conserv.templates.templates import Templates
 
-__all__ = ("Measurement", "check_measurement", "observed", "plain_names")
+__all__ = ("Measurement", "check_measurement", "observed", "of_region")
 
 NUISANCES = ("process", "region", "one")
 
@@ -72,7 +72,15 @@ class Measurement:
 
     def nuisance(self, process: str, region: str) -> str:
         """Name of the nuisance of a process in a region."""
-        parts = {"process": (process,), "region": (process, region), "one": ()}[self.nuisances]
+        return self.joined(self.parts(process, region))
+
+    def parts(self, process: str, region: str) -> tuple[str, ...]:
+        """Return what tells the nuisance of a process in a region from others."""
+        return {"process": (process,), "region": (process, region), "one": ()}[self.nuisances]
+
+    @staticmethod
+    def joined(parts: Sequence[str]) -> str:
+        """Name of a nuisance from what tells it from others."""
         return "_".join(("conserv", *parts))
 
 
@@ -109,7 +117,7 @@ def check_measurement(templates: Templates, measurement: Measurement) -> tuple[T
     if msg:
         raise InputError(msg)
     for region in templates.regions:
-        shared = {tuple(entry.nominal.axes[0].edges) for entry in _entries(templates, region)}
+        shared = {tuple(entry.nominal.axes[0].edges) for entry in of_region(templates, region)}
         if len(shared) > 1:
             msg = f"the bins of region {region!r} are not the same for all processes; treat them alike"
             raise InputError(msg)
@@ -121,7 +129,8 @@ def check_measurement(templates: Templates, measurement: Measurement) -> tuple[T
     return (*templates.warnings, *lonely)
 
 
-def _entries(templates: Templates, region: str) -> list[Template]:
+def of_region(templates: Templates, region: str) -> list[Template]:
+    """Templates of a region, those of data too."""
     return [entry for entry in templates.entries if entry.region == region]
 
 
@@ -140,7 +149,7 @@ def _check_entry(entry: Template) -> None:
 def _lonely(templates: Templates, measurement: Measurement, region: str) -> tuple[int, ...]:
     """Bins of a region that have signal and no background."""
     sums: dict[bool, Any] = {True: 0.0, False: 0.0}
-    for entry in _entries(templates, region):
+    for entry in of_region(templates, region):
         if entry.up is not None:
             sums[entry.process in measurement.signal] += np.asarray(entry.nominal.values())
     return tuple(int(place) for place in np.flatnonzero((sums[True] > 0) & (sums[False] <= 0)))
@@ -153,7 +162,7 @@ def observed(templates: Templates, measurement: Measurement) -> Templates:
     """
     entries: list[Template] = []
     for region in templates.regions:
-        there = _entries(templates, region)
+        there = of_region(templates, region)
         simulated = [entry for entry in there if entry.up is not None and _filled(entry)]
         data = [entry for entry in there if entry.process == DATA and entry.nominal.values().any()]
         if not simulated:
@@ -166,25 +175,11 @@ def observed(templates: Templates, measurement: Measurement) -> Templates:
             total.label = "sum of nominal templates in the place of data"
             data = [Template(DATA, region, total)]
         entries += [*simulated, *data]
+    if not any(entry.process in measurement.signal for entry in entries):
+        msg = f"no region has events of the signal {', '.join(measurement.signal)}; run with more of them"
+        raise InputError(msg)
     return replace(templates, entries=tuple(entries))
 
 
 def _filled(entry: Template) -> bool:
     return any(bool(h.values().any()) for h in (entry.nominal, entry.up, entry.down))
-
-
-def plain_names(names: Sequence[str], what: str) -> dict[str, str]:
-    """Name → the same of letters, digits and underscores, as text files of fit tools need it.
-
-    Raises
-    ------
-    ConfigurationError
-        If two become the same.
-    """
-    plain = {name: re.sub(r"\W", "_", name, flags=re.ASCII) for name in names}
-    for name, text in plain.items():
-        same = [other for other, its in plain.items() if its == text]
-        if len(same) > 1:
-            msg = f"{what} {' and '.join(map(repr, same))} would both be called {text!r}; rename {name!r}"
-            raise ConfigurationError(msg)
-    return plain
