@@ -309,7 +309,7 @@ def judge_command(*, out: Out = RESULTS) -> None:
     [bold]Reads[/] <out>/output.coffea, run.json and the models.
     [bold]Writes[/] <out>/verdict.json, templates.root, result.coffea (all of it, for later); and
     in <out>/fit: datacard.txt with combine.root (Combine), cabinetry.yml with cabinetry.root,
-    workspace.json (pyhf), weights.json (correctionlib) and impact.json. Four bins of the
+    workspace.json (pyhf), weights.json (correctionlib), impact.json and names.json. Four bins of the
     score become one there. The fit is blind: it takes the sum of nominal templates for
     data.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,12 @@ from coffea_conserv.exports import (
     FitImpact,
     Measurement,
     fit_impact,
-    make_workspace,
     write_cabinetry,
     write_combine,
     write_weights,
+    write_workspace,
 )
 from coffea_conserv.results.derived import write_derived
-from example_analysis import record
 from processors import htautau, ttbar_ww
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def write_fits(result: Result, analysis: str, out: Path, console: Console) -> Fi
     write_combine(templates, measured, folder)
     write_cabinetry(templates, measured, folder)
     write_weights(templates, folder / "weights.json")
-    workspace = make_workspace(templates, measured)
-    record.write_json(folder / "workspace.json", workspace)
+    workspace = json.loads(write_workspace(templates, measured, folder).read_text(encoding="utf-8"))
     impact = fit_impact(templates, measured, workspace=workspace)
     write_derived(folder / "impact.json", result.settings.config, impact.to_dict())
     console.print(str(impact), markup=False, highlight=False)

@@ -240,7 +240,7 @@ def test_all_steps_leave_everything_that_the_help_announces(finished):
         names = file.keys(cycle=False, filter_classname="TH1*")
     for variation in ("", "_conservUp", "_conservDown"):
         assert any(name.endswith(f"ttbar{variation}") for name in names), names
-    files = {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "impact.json"}
+    files = {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "impact.json", "names.json"}
     assert {path.name for path in (out / "fit").iterdir()} == files | {"weights.json", "workspace.json"}
     impact = json.loads((out / "fit" / "impact.json").read_text())
     assert impact["error"] >= impact["error_without"] * 0.99

@@ -251,7 +251,7 @@ def test_the_commands_make_a_report_one_after_the_other(folder):
     assert "without the systematic, which adds" in done.output
     assert {path.name for path in (folder / "fit").iterdir()} == {
         *("cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "impact.json"),
-        *("templates.root", "weights.json", "workspace.json"),
+        *("names.json", "templates.root", "weights.json", "workspace.json"),
     }
     done = call("report", folder, "--region", "signal", "--title", "Ours")
     assert done.exit_code == code, done.output

@@ -210,7 +210,8 @@ def export(  # noqa: PLR0913 -- options of a command line
     [bold]Reads[/] result.coffea.
     [bold]Writes[/] templates.root and weights.json (correctionlib); with --signal also
     datacard.txt with combine.root (Combine), cabinetry.yml with cabinetry.root,
-    workspace.json (pyhf) and impact.json. Without --unblind the sum of nominal templates
+    workspace.json (pyhf), impact.json, and names.json: what regions, processes and nuisances
+    are called in these files. Without --unblind the sum of nominal templates
     is fitted in the place of data. Give the regions of the fit with --region: those that
     only serve an estimate do not belong there.
 

@@ -16,11 +16,10 @@ from coffea_conserv.cli.terminal import bar
 from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.gather import Evidence, gather_evidence
 from coffea_conserv.exports.combine import write_combine
-from coffea_conserv.exports.histfactory import make_workspace, write_cabinetry
-from coffea_conserv.exports.impact import FitImpact, fit_impact
+from coffea_conserv.exports.histfactory import write_cabinetry, write_workspace
+from coffea_conserv.exports.impact import WARNING, FitImpact, fit_impact
 from coffea_conserv.exports.measurement import Measurement
 from coffea_conserv.exports.weights import write_weights
-from coffea_conserv.files import replacing
 from coffea_conserv.plotting.files import save_all
 from coffea_conserv.report.console import print_evidence, print_report, warnings_table
 from coffea_conserv.report.page import write_page
@@ -154,7 +153,9 @@ def export(
         measurement = Measurement(signal=opened.signal, nuisances=nuisances, blind=not opened.unblind)
         impact = _fit(templates, measurement, folder)
         write_derived(folder / "impact.json", result.settings.config, impact.to_dict())
-        console.print(str(impact), markup=False, highlight=False)
+        for line in str(impact).splitlines():
+            loud = "bold red" if line.startswith(WARNING) else None
+            console.print(line, markup=False, highlight=False, style=loud)
     else:
         console.print("[yellow]no --signal: nothing is written for fits of a signal strength[/]")
     console.print(f"files in [bold]{folder}[/]")
@@ -166,11 +167,8 @@ def _fit(templates: Templates, measurement: Measurement, folder: Path) -> FitImp
         logging.getLogger(noisy).setLevel(logging.ERROR)
     write_combine(templates, measurement, folder)
     write_cabinetry(templates, measurement, folder)
-    workspace = make_workspace(templates, measurement)
-    impact = fit_impact(templates, measurement, workspace=workspace)
-    with replacing(folder / "workspace.json") as part:
-        part.write_text(json.dumps(workspace, indent=1) + "\n", encoding="utf-8")
-    return impact
+    workspace = json.loads(write_workspace(templates, measurement, folder).read_text(encoding="utf-8"))
+    return fit_impact(templates, measurement, workspace=workspace)
 
 
 def plot(

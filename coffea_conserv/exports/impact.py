@@ -1,57 +1,32 @@
-"""Impact of the systematic on a signal strength: fits of pyhf, by cabinetry, with and without it."""
+"""Impact of the systematic on a signal strength: fits of a model of pyhf with and without it."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from coffea_conserv.errors import InputError, of_extra
+from coffea_conserv.exports.fitting import Fit, Found, NoMinimumError, minimised, wide_fit
 from coffea_conserv.exports.histfactory import make_workspace
 from coffea_conserv.exports.measurement import Measurement
+from coffea_conserv.exports.naming import FitNames, fit_names
+from coffea_conserv.exports.ranking import Nuisance, listed, ranked
 from coffea_conserv.templates.templates import Templates
 
-__all__ = ("FitImpact", "Nuisance", "fit_impact")
+__all__ = ("WARNING", "FitImpact", "Nuisance", "fit_impact")
 
 logger = logging.getLogger(__name__)
 
-_ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"strategy": 0}, {"strategy": 2}, {"tolerance": 1.0})
-"""Settings of Minuit, one after the other until a fit converges."""
+WARNING = "WARNING"
+"""Beginning of the lines of a printed impact on numbers that are missing."""
 
 LEAST = 1e-9
 """Events that a bin is expected to have at least: a large shift, extrapolated, would make it negative."""
-
-
-@dataclass(frozen=True)
-class Nuisance:
-    """What a fit says of one nuisance.
-
-    Parameters
-    ----------
-    name
-        Of the parameter; bin by bin statistical errors end in the number of the bin.
-    pull, constraint
-        Value and error after the fit, in units of its prior width.
-    up, down
-        Change of the signal strength when it is moved up and down by its error after the fit.
-    """
-
-    name: str
-    pull: float
-    constraint: float
-    up: float
-    down: float
-
-    @property
-    def impact(self) -> float:
-        """The larger of both changes."""
-        return max(abs(self.up), abs(self.down))
 
 
 @dataclass(frozen=True)
@@ -63,13 +38,15 @@ class FitImpact:
     poi
         Name of the signal strength.
     value, error
-        With the systematic.
+        With the systematic. No number comes from a parameter that ended at its bound: it is ``nan``.
     value_without, error_without
         With its nuisances at 0.
     ranking
         All nuisances, those with the largest impact first.
     blind
         Whether the sum of nominal templates was fitted in the place of data.
+    notes
+        Sentences on numbers that are missing, or are of another kind than the others.
     """
 
     poi: str
@@ -79,36 +56,52 @@ class FitImpact:
     error_without: float
     ranking: tuple[Nuisance, ...]
     blind: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def systematic_error(self) -> float:
         """√(error² − error without²): what the systematic adds; 0 where that is negative by rounding."""
-        return math.sqrt(max(self.error**2 - self.error_without**2, 0.0))
+        added = self.error**2 - self.error_without**2
+        return math.nan if math.isnan(added) else math.sqrt(max(added, 0.0))
 
     @property
     def nuisances(self) -> tuple[Nuisance, ...]:
         """Those of the systematic, the largest impact first."""
-        return tuple(row for row in self.ranking if row.name.startswith("conserv"))
+        return tuple(row for row in self.ranking if row.kind == "systematic")
+
+    @property
+    def text(self) -> str:
+        """Signal strength and error with the systematic."""
+        return _text(self.value, self.error)
+
+    @property
+    def text_without(self) -> str:
+        """Signal strength and error without the systematic."""
+        return _text(self.value_without, self.error_without)
+
+    @property
+    def headline(self) -> str:
+        """The result in one sentence, without its full stop."""
+        which = f"{self.poi} = {self.text} with and {self.text_without} without the systematic"
+        if math.isnan(self.systematic_error):
+            return f"{which}; what it adds is not known"
+        return f"{which}, which adds {self.systematic_error:.3f}"
 
     def __str__(self) -> str:
         kind = "sum of nominal templates" if self.blind else "data"
-        with_it, without = (
-            f"{value:.3f} ± {error:.3f}"
-            for value, error in ((self.value, self.error), (self.value_without, self.error_without))
-        )
-        head = f"{self.poi} = {with_it} with and {without} without the systematic"
-        lines = [f"{head}, which adds {self.systematic_error:.3f} (fit to {kind})"]
+        lines = [f"{self.headline} (fit to {kind})", *(f"{WARNING}: {note}" for note in self.notes)]
         for rank, row in enumerate(self.ranking, 1):
             if row in self.nuisances:
-                pull = f"{row.name}: pull {row.pull:+.2f} ± {row.constraint:.2f}"
-                change = f"changes {self.poi} by {row.up:+.3f} and {row.down:+.3f}"
+                pull = f"{row.name}: pull {_shown(row.pull, '+.2f')} ± {_shown(row.constraint, '.2f')}"
+                change = f"changes {self.poi} by {_shown(row.up, '+.3f')} and {_shown(row.down, '+.3f')}"
                 lines.append(f"  {pull}, {change}, rank {rank} of {len(self.ranking)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        rows = [{**asdict(row), "impact": row.impact} for row in self.ranking]
-        return {**asdict(self), "ranking": rows, "systematic_error": self.systematic_error}
+        """Return plain values for JSON; what is not known is ``None``."""
+        rows = [_plain({**asdict(row), "impact": row.impact}) for row in self.ranking]
+        values = {**asdict(self), "systematic_error": self.systematic_error}
+        return {**_plain(values), "ranking": rows, "notes": list(self.notes)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FitImpact:
@@ -121,13 +114,32 @@ class FitImpact:
         """
         try:
             rows = [
-                Nuisance(**{n: row[n] for n in Nuisance.__dataclass_fields__}) for row in content["ranking"]
+                Nuisance(**_restored({n: row[n] for n in Nuisance.__dataclass_fields__}))
+                for row in content["ranking"]
             ]
-            plain = {name: content[name] for name in cls.__dataclass_fields__}
+            plain = _restored({name: content[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError) as error:
             msg = f"this is no impact of a fit of this version ({error}); export again"
             raise InputError(msg) from None
-        return cls(**{**plain, "ranking": tuple(rows)})
+        return cls(**{**plain, "ranking": tuple(rows), "notes": tuple(plain["notes"])})
+
+
+def _shown(value: float, form: str) -> str:
+    return "unknown" if math.isnan(value) else format(value, form)
+
+
+def _text(value: float, error: float) -> str:
+    if math.isnan(value):
+        return "no value"
+    return f"{value:.3f} ± {_shown(error, '.3f')}"
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
+
+
+def _restored(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in values.items()}
 
 
 def fit_impact(
@@ -144,122 +156,86 @@ def fit_impact(
     workspace
         What :func:`make_workspace` made, if it was called before; other systematics may have been added.
 
+    Returns
+    -------
+    FitImpact
+        Its numbers are ``nan``, and its ``notes`` say why, where a parameter ended at its bound. Bounds of
+        the signal strength give way: they become ten times wider as long as the fit comes near to them.
+
     Raises
     ------
     InputError
-        If a template is negative somewhere, which no Poisson probability can be, or a fit fails.
+        If a template is negative somewhere, which no Poisson probability can be, a fit fails, or the
+        workspace is that of another measurement.
     ConfigurationError
-        If cabinetry is not there.
+        If cabinetry or pyhf is not there, or names cannot be kept apart.
     """
     with of_extra():
-        import cabinetry  # noqa: PLC0415 -- slow to import
-        import pyhf  # noqa: PLC0415
+        import pyhf  # noqa: PLC0415 -- slow to import
+    names = fit_names(templates, measurement)
     spec = make_workspace(templates, measurement) if workspace is None else dict(workspace)
-    _check_positive(spec)
+    _check_positive(spec, names)
     model = pyhf.Workspace(spec).model(clip_bin_data=LEAST)
-    data = pyhf.Workspace(spec).data(model)
-    names = [measurement.poi, *(name for name in model.config.par_names if name.startswith("conserv"))]
-    fixed = [
-        before or name in names[1:]
-        for name, before in zip(model.config.par_names, model.config.suggested_fixed(), strict=True)
-    ]
-    failures = pyhf.exceptions.FailedMinimization
-    fit = partial(_steady, cabinetry.fit.fit, failures)
+    own = _nuisances(model.config.par_names, measurement, names)
+    fixed = model.config.suggested_fixed()
+    fit = Fit(
+        model,
+        pyhf.Workspace(spec).data(model),
+        measurement.poi,
+        minimised,
+        (measurement.poi, *own),
+    )
+    held = [one or name in own for name, one in zip(fit.names, fixed, strict=True)]
     try:
-        found = _with_profiles(fit(model, data, minos=names))
-        without = _with_profiles(fit(model, data, minos=names[:1], fix_pars=fixed))
-        ranking = _ranked(_Fit(model, data, measurement.poi, fit, failures), found)
-    except failures as error:
+        found = wide_fit(fit)
+        without = wide_fit(replace(fit, fixed=held))
+        ranking = ranked(replace(fit, profiled=(), bounds=found.bounds), found, names)
+    except NoMinimumError as error:
         msg = f"the fit of {measurement.poi} does not converge ({error}); look at the warnings"
         raise InputError(msg) from None
-    place = model.config.par_names.index(measurement.poi)
-    first, second, third, fourth = (
-        float(one[place]) for fit in (found, without) for one in (fit.bestfit, fit.uncertainty)
-    )
-    return FitImpact(measurement.poi, first, second, third, fourth, ranking, measurement.blind)
+    fits = {"": found, " without the systematic": without}
+    whole = [note for which, one in fits.items() for note in _notes(one, which, measurement.poi, names)]
+    notes = (*whole, *ranking.notes)
+    for note in notes:
+        logger.warning(note)
+    first, second = (one.parameters[measurement.poi] for one in (found, without))
+    values = (first.value, first.error, second.value, second.error)
+    return FitImpact(measurement.poi, *values, ranking.rows, measurement.blind, notes)
 
 
-def _steady(fit: Callable[..., Any], failures: type[Exception], *given: Any, **options: Any) -> Any:
-    """Fit, in another way where one does not converge.
-
-    Templates of few events have bins that hardly matter to the likelihood, in which a minimiser without
-    gradients gets stuck now and then, with one strategy and not with another.
-    """
-    log = logging.getLogger("pyhf.optimize.mixins")  # it prints tables of fits that failed
-    before, log.disabled = log.disabled, True
-    try:
-        for attempt in _ATTEMPTS[:-1]:
-            with contextlib.suppress(failures):
-                return fit(*given, **options, **attempt)
-        return fit(*given, **options, **_ATTEMPTS[-1])
-    finally:
-        log.disabled = before
+def _nuisances(parameters: Sequence[str], measurement: Measurement, names: FitNames) -> tuple[str, ...]:
+    """Nuisances of the systematic in a model, which has to have all that its templates have."""
+    own = tuple(name for name in parameters if name in names.nuisances)
+    absent = [name for name in (measurement.poi, *names.nuisances) if name not in parameters]
+    if absent:
+        msg = (
+            f"the workspace has no parameter {', '.join(absent)}; make it of these templates and measurement"
+        )
+        raise InputError(msg)
+    return own
 
 
-def _with_profiles(found: Any) -> Any:
-    """Take errors from profiles of the likelihood (MINOS, the mean of both sides) where they were made.
-
-    Second derivatives, from which the others come, are numerical and off by tens of per cent where parameters
-    are strongly correlated, as a signal strength and the nuisance of its background are.
-    """
-    uncertainty = np.array(found.uncertainty, dtype=np.float64)
-    for name, sides in found.minos_uncertainty.items():
-        if np.isfinite(sides).all():
-            uncertainty[found.labels.index(name)] = np.mean(np.abs(sides))
-    values = (found.bestfit, uncertainty, found.labels, found.corr_mat, found.best_twice_nll)
-    return type(found)(*values, minos_uncertainty=found.minos_uncertainty)
+def _notes(found: Found, which: str, poi: str, names: FitNames) -> tuple[str, ...]:
+    """Sentences on parameters with a note, the signal strength first; those with the same note share it."""
+    noted: dict[str, list[str]] = {}
+    for name, parameter in sorted(found.parameters.items(), key=lambda item: item[0] != poi):
+        if parameter.note:
+            noted.setdefault(parameter.note, []).append(names.shown(name))
+    return tuple(f"{listed(several)}{which}: {note}" for note, several in noted.items())
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Model and data of pyhf, the signal strength, how to fit them, and what a fit that fails raises."""
-
-    model: Any
-    data: Any
-    poi: str
-    run: Callable[..., Any]
-    failures: type[Exception]
-
-
-def _ranked(fit: _Fit, found: Any) -> tuple[Nuisance, ...]:
-    """Impacts of all nuisances: the signal strength with each of them fixed at ± its error after the fit.
-
-    Where no such fit converges, the covariance of the fit says it to first order.
-
-    ``cabinetry.fit.ranking`` does the same, but fails where that is outside of the bounds of a parameter, as
-    for bins whose statistical error is above 100 %. Here the parameter stops at its bound.
-    """
-    model, names, bounds = fit.model, fit.model.config.par_names, fit.model.config.suggested_bounds()
-    place = names.index(fit.poi)
-    rows = []
-    for k, name in enumerate(names):
-        if k == place or found.uncertainty[k] == 0:  # fixed: nothing is known about it but its value
-            continue
-        changes = []
-        for sign in (1, -1):
-            start = list(map(float, found.bestfit))
-            start[k] = float(np.clip(start[k] + sign * found.uncertainty[k], *bounds[k]))
-            fixed = [one or i == k for i, one in enumerate(model.config.suggested_fixed())]
-            try:
-                moved = fit.run(model, fit.data, init_pars=start, fix_pars=fixed).bestfit[place]
-                changes.append(float(moved - found.bestfit[place]))
-            except fit.failures:
-                logger.warning("impact of %s to first order: no fit converges where it is moved", name)
-                changes.append(sign * float(found.corr_mat[place, k] * found.uncertainty[place]))
-        rows.append(Nuisance(name, float(found.bestfit[k]), float(found.uncertainty[k]), *changes))
-    return tuple(sorted(rows, key=lambda row: -row.impact))
-
-
-def _check_positive(spec: Mapping[str, Any]) -> None:
+def _check_positive(spec: Mapping[str, Any], names: FitNames) -> None:
     """Raise if the sum of all processes is not positive in a bin that has data."""
+    regions = names.to_dict()["regions"]
     observed = {entry["name"]: np.asarray(entry["data"]) for entry in spec["observations"]}
     for channel in spec["channels"]:
         total = np.sum([sample["data"] for sample in channel["samples"]], axis=0)
         bad = np.flatnonzero((total <= 0) & (observed[channel["name"]] > 0) | (total < 0))
         if len(bad):
             bins = ", ".join(str(place) for place in bad)
+            region = regions.get(channel["name"], channel["name"])
             msg = (
-                f"the sum of processes in region {channel['name']!r} is not positive in bin(s) {bins}, which "
+                f"the sum of processes in region {region!r} is not positive in bin(s) {bins}, which "
                 "no fit can describe; merge bins with Treatment(merge=…)"
             )
             raise InputError(msg)

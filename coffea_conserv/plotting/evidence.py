@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ FEWEST, MOST = 5.0, 1e7
 
 _ROW = 0.3
 """Inches that a row takes."""
+
+_NOTE, _NOTE_WIDTH = 0.2, 118
+"""Inches that a line of a note takes, and its characters."""
+
+_NAME_WIDTH = 36
+"""Characters of a name that have room beside the panels."""
 
 
 def detectability_plot(rows: Sequence[Detected], *, label: str = STATUS) -> Figure:
@@ -117,21 +124,27 @@ def impact_plot(impact: FitImpact, *, most: int = 20, label: str = STATUS) -> Fi
     Returns
     -------
     matplotlib.figure.Figure
-        Impacts as bars, those of the systematic in colour; pulls and constraints beside them.
+        Impacts as bars, those of the systematic in colour; pulls and constraints beside them. Where there is
+        no number it says so, and below why.
     """
     ranked = list(impact.ranking)
     chosen = [row for k, row in enumerate(ranked) if k < most or row in impact.nuisances]
     height = _ROW * max(len(chosen), 1)
     places = np.arange(len(chosen))
+    notes = [line for note in impact.notes for line in textwrap.wrap(f"WARNING: {note}", _NOTE_WIDTH)]
+    below = _NOTE * len(notes)
     with style():
-        figure = new_figure((10.4, height + 1.45))
+        figure = new_figure((10.4, height + 1.45 + below))
         bars, pulls = (
-            add_panel(figure, Box(left, 0.75, wide, height)) for left, wide in ((3.0, 4.2), (7.5, 2.7))
+            add_panel(figure, Box(left, 0.75 + below, wide, height))
+            for left, wide in ((3.0, 4.2), (7.5, 2.7))
         )
+        text = _literal("\n".join(notes))
+        figure.text(0.012, 0.1 / figure.get_figheight(), text, color="#b00020", fontsize=11, va="bottom")
         for axes in (bars, pulls):
             axes.set_ylim(len(chosen) - 0.5, -0.5)
             axes.tick_params(axis="y", which="both", left=False, right=False)
-        names = [f"{ranked.index(row) + 1}  {row.name}" for row in chosen]
+        names = [f"{ranked.index(row) + 1}  {_literal(_elided(row.name))}" for row in chosen]
         bars.set_yticks(places, names, fontsize=11)
         pulls.set_yticks(places, [""] * len(chosen))
         for name, shift, colour in (("up", -0.17, "#b00020"), ("down", 0.17, "#0b2a6b")):
@@ -142,16 +155,29 @@ def impact_plot(impact: FitImpact, *, most: int = 20, label: str = STATUS) -> Fi
             )
             for bar, alpha in zip(drawn, shade, strict=True):
                 bar.set_alpha(alpha)
+            for place, change in zip(places, changes, strict=True):
+                if math.isnan(change):
+                    bars.text(0, place + shift, f" no number {name}", color=colour, fontsize=8, va="center")
         bars.axvline(0, color="black", linewidth=0.8)
         bars.set_xlabel(f"change of {impact.poi}", fontsize=13)
         bars.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=11)
         # statistical errors of bins are factors about 1, all others are 0 with a width of 1
-        base = np.array([1.0 if row.name.startswith("staterror") else 0.0 for row in chosen])
+        base = np.array([1.0 if row.kind == "statistical" else 0.0 for row in chosen])
         values, errors = (np.array([getattr(row, n) for row in chosen]) for n in ("pull", "constraint"))
         pulls.errorbar(values - base, places, xerr=errors, fmt="o", color="black", markersize=4)
         pulls.axvspan(-1, 1, color="#dddddd", zorder=0)
         pulls.set_xlim(-2.2, 2.2)
         pulls.set_xlabel("pull", fontsize=13)
-        without = f"{impact.value_without:.3f} ± {impact.error_without:.3f} without"
-        head(figure, label, f"{impact.poi} = {impact.value:.3f} ± {impact.error:.3f}, {without}")
+        head(figure, label, f"{impact.poi} = {impact.text}, {impact.text_without} without")
     return figure
+
+
+def _elided(name: str) -> str:
+    """Name that has room beside the panels."""
+    half = _NAME_WIDTH // 2
+    return name if len(name) <= _NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
+
+
+def _literal(text: str) -> str:
+    """Text in which a dollar is a dollar, and not the beginning of a formula."""
+    return text.replace("$", r"\$")

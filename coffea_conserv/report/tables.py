@@ -199,11 +199,9 @@ def impact_table(impact: FitImpact) -> PageTable:
     ]
     columns = f"rank|nuisance|pull|constraint|{impact.poi} up|{impact.poi} down"
     kind = "The sum of nominal templates stood in the place of data." if impact.blind else "Fit to data."
-    head = (
-        f"{impact.poi} = {impact.value:.3f} ± {impact.error:.3f} with and {impact.value_without:.3f} ± "
-        f"{impact.error_without:.3f} without the systematic, which adds {impact.systematic_error:.3f}."
-    )
-    return _table("impact", "Impact on the signal strength", columns, rows, f"{head} {kind}")
+    notes = "".join(f" WARNING: {note}." for note in impact.notes)
+    note = f"{impact.headline}.{notes} {kind}"
+    return _table("impact", "Impact on the signal strength", columns, rows, note)
 
 
 def checks_table(evidence: Evidence, region: str, against: str) -> PageTable:
