@@ -113,7 +113,10 @@ def test_the_page_on_templates(tmp_path, monkeypatch, capsys):
     assert "conserv_W in signal (score): largest shift found within the limits" in said
     assert "without the systematic, which adds" in said
     files = {path.name for path in (tmp_path / "fit").iterdir()}
-    assert files == {"cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt", "weights.json"}
+    assert files == {
+        *("cabinetry.root", "cabinetry.yml", "combine.root", "datacard.txt"),
+        *("names.json", "weights.json", "workspace.json"),
+    }
 
 
 def test_the_page_on_evidence(tmp_path, monkeypatch, capsys):
