@@ -445,6 +445,36 @@ def test_an_axis_without_end_keeps_its_weights(tmp_path):
     assert [found.evaluate("B", "SR", "up", value) for value in (-1e9, 1e9)] == [1.5, 0.75]
 
 
+def test_histograms_of_an_earlier_export_are_not_used(tmp_path):
+    """What cabinetry kept, smoothed or not, is of the old templates: nothing is built of it."""
+    measurement = Measurement(signal="S")
+    config = cabinetry.configuration.load(
+        write_cabinetry(templates_named("SB", ("SR",)), measurement, tmp_path)
+    )
+    cabinetry.templates.collect(config, method="uproot")
+    cabinetry.templates.postprocess(config)
+    assert len(list((tmp_path / "histograms").glob("*_modified.npz"))) == 7
+    other = templates_named(("S", "B", "C"), ("SR",))
+    other = replace(other, entries=tuple(e for e in other.entries if e.process != "B"))
+    config = cabinetry.configuration.load(write_cabinetry(other, measurement, tmp_path))
+    with pytest.raises(FileNotFoundError):
+        cabinetry.workspace.build(config)
+    cabinetry.templates.collect(config, method="uproot")
+    assert cabinetry.workspace.build(config) == make_workspace(other, measurement)
+
+
+@pytest.mark.parametrize("quantity", ["direction", "region", "process"])
+def test_weights_of_a_quantity_called_like_another_input(quantity, tmp_path):
+    """Inputs are found by their names: that of the quantity is another one then."""
+    templates = replace(templates_named("SB", ("SR",)), quantity=quantity)
+    path = write_weights(templates, tmp_path / "w.json")
+    found = correctionlib.CorrectionSet.from_file(str(path))["conserv"]
+    assert [one.name for one in found.inputs] == ["process", "region", "direction", f"nominal_{quantity}"]
+    entry = templates.get("B", "SR")
+    factor = found.evaluate("B", "SR", "up", entry.nominal.axes[0].centers)
+    np.testing.assert_allclose(factor * entry.nominal.values(), entry.up.values(), rtol=1e-12)
+
+
 # ----------------------------------------------------------------------------------------- readers and names
 
 

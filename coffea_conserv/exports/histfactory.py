@@ -24,6 +24,9 @@ __all__ = ("cabinetry_config", "make_workspace", "write_cabinetry", "write_works
 
 ROOT_FILE = "cabinetry.root"
 
+HISTOGRAMS = "histograms"
+"""Folder in which cabinetry keeps the histograms of the ROOT file."""
+
 
 def cabinetry_config(templates: Templates, measurement: Measurement, folder: str | Path) -> dict[str, Any]:
     """Make a configuration of cabinetry for the templates in ``folder``/cabinetry.root.
@@ -87,7 +90,7 @@ def _config(fitted: Templates, measurement: Measurement, names: FitNames, folder
             "Measurement": "conserv",
             "POI": measurement.poi,
             "InputPath": f"{folder / ROOT_FILE}:{{RegionPath}}/{{SamplePath}}{{VariationPath}}",
-            "HistogramFolder": str(folder / "histograms"),
+            "HistogramFolder": str(folder / HISTOGRAMS),
             "VariationPath": "",
         },
         "Regions": [{"Name": name, "RegionPath": name} for name in dict.fromkeys(e.region for e in entries)],
@@ -133,7 +136,8 @@ def write_cabinetry(templates: Templates, measurement: Measurement, folder: str 
 
     ``cabinetry.templates.collect`` and ``cabinetry.workspace.build`` make a workspace of them; that is done
     here too, and the workspace compared with the templates. Names that cabinetry cannot hold are replaced;
-    ``names.json`` and comments of the configuration say by what.
+    ``names.json`` and comments of the configuration say by what. Histograms that cabinetry has kept of an
+    earlier ROOT file are removed, since it would build a workspace of them.
 
     Parameters
     ----------
@@ -164,6 +168,8 @@ def write_cabinetry(templates: Templates, measurement: Measurement, folder: str 
     config = _config(fitted, measurement, names, folder)
     write_root(folder / ROOT_FILE, fitted.entries, templates.title, names.cabinetry)
     write_names(names, folder)
+    for kept in (folder / HISTOGRAMS).glob("*.npz"):
+        kept.unlink()
     with replacing(folder / "cabinetry.yml") as part:
         lines = [f"# {line}\n" for line in names.lines()]
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

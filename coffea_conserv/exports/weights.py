@@ -67,7 +67,7 @@ def make_weights(templates: Templates, *, name: str = "conserv") -> Any:
             schema.Variable(name="process", type="string"),
             schema.Variable(name="region", type="string"),
             schema.Variable(name="direction", type="string", description=", ".join(DIRECTIONS)),
-            schema.Variable(name=templates.quantity, type="real", description=f"nominal {templates.title}"),
+            schema.Variable(name=_input(templates), type="real", description=f"nominal {templates.title}"),
         ],
         output=schema.Variable(name="weight", type="real", description="factor on the weight of an event"),
         data=_category(
@@ -126,6 +126,12 @@ def _check(path: Path, templates: Templates, name: str) -> None:
             check_contents(there, wanted, what, rounding=ROUNDING)
 
 
+def _input(templates: Templates) -> str:
+    """Name of the input of the quantity; the others have names of their own already."""
+    taken = templates.quantity in ("process", "region", "direction")
+    return f"nominal_{templates.quantity}" if taken else templates.quantity
+
+
 def _category(schema: Any, name: str, content: dict[str, Any]) -> Any:
     entries = [{"key": key, "value": value} for key, value in content.items()]
     return schema.Category(nodetype="category", input=name, content=entries)
@@ -137,7 +143,7 @@ def _directions(schema: Any, templates: Templates, entry: Template) -> Any:
     ]  # as it wants them
     made = {
         direction: schema.Binning(
-            nodetype="binning", input=templates.quantity, edges=edges, content=ratio.tolist(), flow="clamp"
+            nodetype="binning", input=_input(templates), edges=edges, content=ratio.tolist(), flow="clamp"
         )
         for direction, ratio in _ratios(entry).items()
     }
