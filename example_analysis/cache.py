@@ -54,7 +54,7 @@ def load(folder: Path, physics: dict[str, Any]) -> Fileset | None:
     try:
         manifest = _json(folder / MANIFEST)
         same = manifest["fingerprint"] == fingerprint(physics)
-        whole = all(_size(folder / name) == size for name, size in manifest["files"].items())
+        whole = all(_hash(folder / name) == content for name, content in manifest["files"].items())
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         log.warning("%s is not readable: the events are generated again", folder / MANIFEST)
         return None
@@ -147,7 +147,7 @@ def store(temporary: Path, physics: dict[str, Any], metadata: dict[str, dict[str
     files = {}
     for dataset in metadata:
         moved = (temporary / f"{dataset}.root").replace(folder / f"{dataset}.root")
-        files[moved.name] = moved.stat().st_size
+        files[moved.name] = _hash(moved)
     _replace(folder / FILESET, _text(_fileset(metadata)))
     manifest = {
         "fingerprint": fingerprint(physics),
@@ -176,9 +176,9 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def _size(path: Path) -> int:
-    """Return the size of a file, -1 if it is missing."""
-    return path.stat().st_size if path.is_file() else -1
+def _hash(path: Path) -> str:
+    """Return the hash of a file, nothing if it is missing: a damaged one may be as long as it was."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _text(content: Any) -> str:

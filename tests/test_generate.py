@@ -201,6 +201,11 @@ def test_another_configuration_regenerates(tmp_path):
     (tmp_path / "WW.root").write_bytes(b"half")
     assert cache.load(tmp_path, changed.physics) is None
     assert same(read(generate.generate(changed, progress=False), "WW"), second)
+    content = bytearray((tmp_path / "WW.root").read_bytes())
+    content[len(content) // 2] ^= 255  # as long as it was
+    (tmp_path / "WW.root").write_bytes(bytes(content))
+    assert cache.load(tmp_path, changed.physics) is None
+    assert same(read(generate.generate(changed, progress=False), "WW"), second)
 
 
 def test_interrupted_generation_does_not_look_finished(tmp_path, monkeypatch):

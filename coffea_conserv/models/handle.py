@@ -87,7 +87,10 @@ class Handle:
             msg = f"the shared model {self.file} cannot be read here ({error.strerror or error}); {remedy}"
             raise ModelError(msg) from None
         if hashlib.sha256(payload).hexdigest() != self.digest:
-            msg = f"the shared model {self.file} is damaged or was replaced; remove it and start again"
+            msg = (
+                f"the shared model {self.file} is damaged or was replaced: its content has another hash than "
+                "its name; make the attack anew on the client, which writes the file again"
+            )
             raise ModelError(msg)
         return payload
 
@@ -95,7 +98,8 @@ class Handle:
 def put_aside(handle: Handle, folder: Path) -> Handle:
     """Write the bytes of a model to a file in a folder; return a handle that carries its place instead.
 
-    The file is called after its hash. One that is there already is not written again.
+    The file is called after its hash. One that is there already and has that hash is not written again;
+    a damaged one is replaced, so that nobody ever sees a part of it.
 
     Raises
     ------
@@ -104,15 +108,23 @@ def put_aside(handle: Handle, folder: Path) -> Handle:
     """
     path = folder.absolute() / f"{handle.digest}.model"
     moved = replace(handle, payload=b"", file=str(path))
-    if path.is_file() and path.stat().st_size == len(handle.payload):
-        return moved
     try:
+        if _holds(path, handle.digest):
+            return moved
         with replacing(path) as part:
             part.write_bytes(handle.payload)
     except OSError as error:
         msg = f"the shared model cannot be written to {path} ({error.strerror or error}); give another folder"
         raise ModelError(msg) from None
     return moved
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a file is there, can be read, and has some hash: that of the same length may be damaged."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
 
 
 def _load(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:
