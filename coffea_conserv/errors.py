@@ -28,20 +28,9 @@ __all__ = (
     "of_extra",
 )
 
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    StopIteration,
-    TypeError,
-    ValueError,
-)
-"""What a function or class of the user raises if something is wrong with it."""
+FAILURES = (Exception,)
+"""What a function or class of the user raises if something is wrong with it: also errors of its own kind, of
+libraries, and warnings that have been made errors; no interrupt and no end of the program."""
 
 
 class ConservError(Exception):

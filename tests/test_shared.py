@@ -1,4 +1,4 @@
-"""Models in a folder that all share: what lies there is what was given, or an error before anything is read."""
+"""Models in a folder that all share: what lies there is what was given, or it is an error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fresh(monkeypatch):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_replaced(damage, tmp_path):
-    """The file of an earlier run is compared by its content: the sums are those of the model that was given."""
+    """The file of an earlier run is compared by its content: the sums are those of the given model."""
     expected = call(conserv(), events())
     (shared,) = make_handles(Shared(WithK(), tmp_path))
     path, whole = Path(shared.file), Path(shared.file).read_bytes()

@@ -14,6 +14,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_conserv.errors import ModelError
+from coffea_conserv.models.archive import clean_script
 
 __all__ = ("from_wrapper",)
 
@@ -78,14 +79,15 @@ def _program(wrapper: Any) -> bytes:
     path = getattr(wrapper, "torch_jit", None)
     if not isinstance(path, str | Path):
         return b""
+    remedy = "write it with torch.jit.save(torch.jit.script(module), path)"
+    name = f"the TorchScript file {path} of {type(wrapper).__name__}"
     try:
-        return Path(path).read_bytes()
+        return clean_script(Path(path).read_bytes())
     except OSError as error:
-        msg = (
-            f"from_wrapper: the TorchScript file {path} of {type(wrapper).__name__} cannot be read "
-            f"({error.strerror or error}); write it with torch.jit.save(torch.jit.script(module), path)"
-        )
-        raise ModelError(msg) from None
+        msg = f"from_wrapper: {name} cannot be read ({error.strerror or error}); {remedy}"
+    except ModelError as error:
+        msg = f"from_wrapper: {name} is refused, because calling it could run code: {error}; {remedy}"
+    raise ModelError(msg)
 
 
 def _unloaded(wrapper: Any) -> Any:

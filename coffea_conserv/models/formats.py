@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from coffea_conserv.errors import ModelError
 from coffea_conserv.fingerprint import fingerprint
+from coffea_conserv.models.archive import clean_program, clean_script, is_archive, is_script
 from coffea_conserv.models.callback import Callback, hint
 from coffea_conserv.models.handle import Handle, dumped, undumped, unscripted
 from coffea_conserv.models.model import UNREADABLE, Model, Pickled, file_bytes, traceable
@@ -115,13 +114,20 @@ def _from_file(path: Path) -> Handle:
         return _from_onnx(path)
     remedy = "write it with torch.export.save(torch.export.export(…), path)"
     payload = file_bytes(path, remedy)
-    if not zipfile.is_zipfile(io.BytesIO(payload)):  # torch would log a traceback
+    if not is_archive(payload):  # torch would log a traceback
         msg = f"model file {path} is damaged or not one of torch.export; {remedy}"
         raise ModelError(msg)
     try:
-        if _is_script(payload):
-            return _scripted(payload)
+        if is_script(payload):
+            return _scripted(clean_script(payload))
+        payload = clean_program(payload)
         return _exported(payload, torch.export.load(io.BytesIO(payload)))
+    except ModelError as error:
+        msg = (
+            f"model file {path} is refused, because reading or calling it could run code: {error}; {remedy}, "
+            "or, if you trust who wrote it, give what torch.export.load or torch.jit.load makes of it"
+        )
+        raise ModelError(msg) from None
     except UNREADABLE as error:
         msg = (
             f"model file {path} cannot be read by torch.export.load ({error}); {remedy}, or give "
@@ -153,12 +159,6 @@ def _from_onnx(path: Path) -> Handle:
         msg = f"model file {path} cannot be made a module of torch: {type(error).__name__}: {error}"
         raise ModelError(msg) from None
     return _pickled(module)
-
-
-def _is_script(payload: bytes) -> bool:
-    """Whether a zip archive has the code of TorchScript."""
-    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-        return any(re.match(r"[^/]+/(constants\.pkl|code/.*)$", name) for name in archive.namelist())
 
 
 _KINDS: tuple[tuple[Any, Callable[[Any], Handle]], ...] = (

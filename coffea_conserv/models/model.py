@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,12 @@ import torch
 from torch import nn
 
 from coffea_conserv.errors import FAILURES, ModelError
+from coffea_conserv.models.archive import read_tensors
 
 __all__ = ("UNREADABLE", "Model", "Pickled", "file_bytes", "traceable")
 
-UNREADABLE = (*FAILURES, EOFError, pickle.PickleError, zipfile.BadZipFile)
-"""What reading or writing a pickle or a file of torch raises."""
+UNREADABLE = FAILURES
+"""What reading or writing a pickle or a file of torch raises: anything."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ class Model:
 def _read_state(path: Path) -> Any:
     """Read a file of parameters."""
     remedy = "write it with torch.save(module.state_dict(), path)"
-    stream = io.BytesIO(file_bytes(path, remedy))
-    msg = f"model file {path} holds no parameters that torch.load(weights_only=True) can read; {remedy}"
-    if not zipfile.is_zipfile(stream):  # torch would warn of what it meets in a file of another program
-        raise ModelError(msg)
-    stream.seek(0)
+    payload = file_bytes(path, remedy)
     try:
-        return torch.load(stream, map_location="cpu", weights_only=True)
-    except UNREADABLE:
+        return read_tensors(payload)
+    except ModelError as error:
+        msg = (
+            f"model file {path} holds no parameters that torch.load(weights_only=True) can read ({error}); "
+            f"{remedy}"
+        )
         raise ModelError(msg) from None
 
 
