@@ -313,5 +313,8 @@ def test_a_function_travels_inside_of_the_attack():
 
 def test_the_plugin_checks_a_function_when_it_is_made():
     """A function that fails does so on the client."""
-    with pytest.raises(ModelError, match=r"the function failing of the model fails .*\(16, 2\)"):
+    with pytest.raises(
+        ModelError,
+        match=r"the function failing .* fails .*\(256, 2\): KeyError: .*; the events have x in -3.* … 3.*",
+    ):
         Conserv(model=Callback(failing), features=FEATURES, budget=BUDGET)

@@ -44,7 +44,9 @@ BROKEN = {
     r"one logit per event, shape \(16,\) or \(16, 1\), got \(16, 3\)": lambda x: x,
     r"one logit per event, .* got \(\)": lambda x: x.sum(),
     r"one logit per event, .* got tuple": lambda x: (x.sum(1), x),
-    r"cannot take 3 features \(x, y, z\) as a float32 matrix .*\(16, 3\): .*5": lambda x: x @ torch.ones(5),
+    r"cannot take 3 features as a float32 matrix .*\(16, 3\) with x in -\d\.\d+ … \d.*: .*5": lambda x: (
+        x @ torch.ones(5)
+    ),
     "gives two answers for the same events in evaluation mode": noisy,
     "NaN or infinity for 16 of 16 events; check its inputs": lambda x: x.sum(1) * torch.nan,
     "NaN or infinity for 1 of 16": lambda x: torch.where(torch.arange(len(x)) == 3, torch.inf, x.sum(1)),
@@ -94,15 +96,21 @@ def test_an_export_in_training_mode_is_refused():
         run_attack(exported(norm))
 
 
-def test_an_export_of_a_fixed_number_of_events_is_refused():
-    """The text names the shape that was tried."""
-    with pytest.raises(ModelError, match=r"cannot take 3 features .*\(64, 3\)"):
-        run_attack(exported(net().eval(), dynamic_shapes=None))
+def test_an_export_of_a_fixed_number_of_events_is_refused(tmp_path):
+    """The text names the number and the remedy; of a file its name, too."""
+    program = exported(net().eval(), dynamic_shapes=None)
+    text = r"was exported for 4 events at a time and no other number; export it with dynamic_shapes=\("
+    with pytest.raises(ModelError, match=f"the program {text}"):
+        run_attack(program)
+    torch.export.save(program, tmp_path / "fixed.pt2")
+    with pytest.raises(ModelError, match=rf"the program of .*fixed\.pt2 {text}"):
+        run_attack(tmp_path / "fixed.pt2")
 
 
 def test_a_model_of_other_inputs_is_refused():
-    """The number of features and their names are in the text."""
-    with pytest.raises(ModelError, match=r"cannot take 3 features \(x, y, z\)"):
+    """The number of features, their names and where the events were are in the text."""
+    text = r"cannot take 3 features .* of \(64, 3\) with x in -\S+ … \S+, y in .*, z in .*: Runtime"
+    with pytest.raises(ModelError, match=text):
         run_attack(nn.Linear(5, 1))
 
 

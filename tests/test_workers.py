@@ -55,7 +55,7 @@ class Large(nn.Module):
 def test_a_shared_model_is_the_same_model(tmp_path):
     """Same hashes, same logits; the handle is small, and the file is there once, whole."""
     (plain,), (shared,) = make_handles(Ring()), make_handles(Shared(Ring(), tmp_path))
-    assert (shared.digest, shared.content, shared.dtype) == (plain.digest, plain.content, plain.dtype)
+    assert (shared.digest, shared.content, shared.facts) == (plain.digest, plain.content, plain.facts)
     assert (shared.payload, shared.file) == (b"", str(tmp_path / f"{plain.digest}.model"))
     assert Path(shared.file).read_bytes() == plain.payload
     before = Path(shared.file).stat().st_mtime_ns

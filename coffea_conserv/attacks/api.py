@@ -328,7 +328,7 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Request, pla
     features, settings = _checked(features, asked)
     matrix = make_matrix(x, features)
     where = place.device
-    models = load_models(make_handles(model), asked.output, place)
+    models = load_models(make_handles(model), asked.output, place, [f.name for f in features])
     batch = make_batch(
         matrix,
         weights=asked.weights,

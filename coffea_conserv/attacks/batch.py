@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coffea_conserv.errors import InputError
 from coffea_conserv.features.feature import Feature
+from coffea_conserv.features.trial import ranges
 from coffea_conserv.models.device import BUFFER, one_thread
 from coffea_conserv.models.network import Network
 
@@ -80,14 +81,10 @@ def check_scores(score: NDArray[np.float32], x: NDArray[np.float32], features: S
     bad = ~np.isfinite(score)
     if not bad.any():
         return
-    ranges = (
-        f"{feature.name} in {np.nanmin(column):g} … {np.nanmax(column):g}"
-        for feature, column in zip(features, x[bad].T, strict=True)
-        if not np.isnan(column).all()
-    )
+    where = ranges([feature.name for feature in features], x[bad])
     msg = (
-        f"the model gives NaN or infinity for {bad.sum()} of {len(x)} events; they have {', '.join(ranges)}. "
-        "Make it defined there, or select these events away"
+        f"the model gives NaN or infinity for {bad.sum()} of {len(x)} events; they have {where}. Make it "
+        "defined there, or select these events away"
     )
     raise InputError(msg)
 

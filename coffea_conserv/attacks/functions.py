@@ -13,9 +13,10 @@ from torch import Tensor
 from coffea_conserv.attacks.batch import Batch, context_of, named
 from coffea_conserv.attacks.task import Task
 from coffea_conserv.errors import FAILURES, ConfigurationError, InputError
+from coffea_conserv.features.trial import Trial, draw, trials
 from coffea_conserv.models.device import OUT_OF_MEMORY
 
-__all__ = ("check_functions", "possible", "watched_values")
+__all__ = ("check_functions", "possible", "trial_events", "watched_values")
 
 
 _CPU = torch.device("cpu")
@@ -54,6 +55,22 @@ def possible(
     columns = _columns(batch, task, batch.x if x is None else x, device)
     good: NDArray[np.bool_] = _called("valid", task.valid, columns).cpu().numpy()
     return good
+
+
+def trial_events(task: Task) -> list[Trial]:
+    """Events to try a model on: possible ones, as far as ``valid`` can tell that of the features alone."""
+
+    def told(x: NDArray[np.float32]) -> NDArray[np.bool_]:
+        everything = np.ones(len(x))
+        return possible(Batch(x, everything, everything.astype(np.int64)), task)
+
+    if task.valid is None:
+        return trials(task.features)
+    try:
+        told(draw(task.features, 2, np.random.default_rng(0)))
+    except InputError:  # it asks for a context, or is wrong, which its own check says
+        return trials(task.features)
+    return trials(task.features, told)
 
 
 def _columns(

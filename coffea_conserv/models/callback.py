@@ -89,7 +89,7 @@ class Called:
         Raises
         ------
         ModelError
-            If it fails, or does not give numbers.
+            If it fails, whatever it raises, or does not give numbers.
         """
         matrix = np.array(x.detach().cpu().numpy(), order="C")  # the function may write into its own copy
         try:

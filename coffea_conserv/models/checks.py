@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.errors import ModelError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.models.device import OUT_OF_MEMORY, places
+from coffea_conserv.features.trial import Trial, ranges
+from coffea_conserv.models.device import places
 from coffea_conserv.models.loading import Handle, load_models
+from coffea_conserv.models.network import slopes
 from coffea_conserv.models.output import Classes, Reader, saturated
 
-__all__ = ("check_network", "examples", "try_models")
+__all__ = ("check_network", "try_models")
 
 logger = logging.getLogger(__name__)
 
@@ -26,32 +27,61 @@ _tried: set[str] = set()
 
 
 def try_models(
-    handles: Sequence[Handle], output: str | Classes, features: Sequence[Feature], x: NDArray[np.float32]
+    handles: Sequence[Handle], output: str | Classes, features: Sequence[Feature], trials: Sequence[Trial]
 ) -> None:
-    """Check models on a few events, each once in a process, however many attacks are made with them."""
-    key = ":".join((*(handle.digest for handle in handles), repr(output), str(len(features))))
+    """Check models on a few events, each once in a process, however many attacks are made with them.
+
+    Parameters
+    ----------
+    handles, output, features
+        The models, what they give, and what they take.
+    trials
+        Events with all features first, then patterns of missing values. What fails on events of which nobody
+        says that there are such is a warning.
+
+    Raises
+    ------
+    ModelError
+        Naming what is wrong, the ranges tried, and the remedy.
+    """
+    names = [feature.name for feature in features]
+    content = hashlib.sha256(b"".join(trial.x.tobytes() for trial in trials)).hexdigest()
+    key = ":".join((*(handle.digest for handle in handles), repr(output), *names, content))
     if key in _tried:
         return
-    models = load_models(handles, output, next(places("cpu")))
-    check_network(models, torch.from_numpy(x), [feature.name for feature in features])
+    models = load_models(handles, output, next(places("cpu")), names)
+    for trial in trials:
+        x = torch.from_numpy(trial.x)
+        try:
+            if trial.what:
+                _check_missing(models, x, trial.what)
+            else:
+                check_network(models, x, names)
+        except ModelError as error:
+            if trial.sure:
+                raise
+            logger.warning("%s", f"{error}. {_UNSURE[bool(trial.what)]}")
     _tried.add(key)
 
 
-def examples(features: Sequence[Feature]) -> NDArray[np.float32]:
-    """Events inside of the axes, to try a model on before there is any, shape (16, features)."""
-    rng = np.random.default_rng(0)
-    columns = []
-    for feature in features:
-        low, high = float(feature.axis.edges[0]), float(feature.axis.edges[-1])
-        low = max(low, -math.inf if feature.low is None else feature.low)
-        high = min(high, math.inf if feature.high is None else feature.high)
-        column = low + (high - low) * rng.uniform(0.02, 0.6, size=16)
-        columns.append(column if feature.axis.traits.continuous else np.floor(column))
-    return np.stack(columns, axis=1).astype(np.float32)
+_UNSURE = {
+    False: "No possible event was found inside of the axes, so that this may be no fault of the model",
+    True: "If there are no such events, say so with moves_with= of the features, or with valid=",
+}
+"""What is said where events fail that may not exist: with all features, and with some of them missing."""
 
 
-_REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, torch._dynamo.exc.Unsupported)
-"""What modules and exported programs raise for inputs that they cannot take."""
+def _check_missing(models: Sequence[Reader], x: Tensor, what: str) -> None:
+    """Check that events with missing values have a score."""
+    for reader in models:
+        with torch.no_grad():
+            try:
+                values = reader.raw(x)
+                logits = reader.logit(values, len(x))
+            except ModelError as error:
+                msg = f"{error}. These are events with {what}"
+                raise ModelError(msg) from error.__cause__
+        _check_finite(reader, x, logits, f" with {what}")
 
 
 def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names: Sequence[str]) -> None:
@@ -75,53 +105,48 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
     for k, model in enumerate(models):
         where = f"model of fold {k}" if len(models) > 1 else "model"
         reader = model if isinstance(model, Reader) else Reader(model, name=where)
-        values = _first_call(reader, x, names)
-        logits = reader.logit(values, len(x))
+        reader = replace(reader, names=reader.names or tuple(names))
         with torch.no_grad():
+            values = reader.raw(x)
+            logits = reader.logit(values, len(x))
             again = reader(x)
         if not torch.equal(torch.nan_to_num(logits).to(x.dtype), torch.nan_to_num(again)):
             msg = f"{where} gives two answers for the same events in evaluation mode; make it deterministic"
             raise ModelError(msg)
-        _check_values(reader, values, logits)
+        _check_values(reader, x, values, logits)
         _check_alone(reader, x, again)
         if reader.gradient:
             _check_gradient(reader, x, where)
 
 
-def _first_call(reader: Reader, x: Tensor, names: Sequence[str]) -> Any:
-    try:
-        with torch.no_grad():
-            return reader.raw(x)
-    except _REFUSALS as error:
-        if isinstance(error, ModelError | OUT_OF_MEMORY):  # a function of NumPy has said what is wrong
-            raise
-        kind = str(reader.dtype).removeprefix("torch.")
+def _check_finite(reader: Reader, x: Tensor, logits: Tensor, what: str = "") -> None:
+    """Check that every event has a number."""
+    bad = ~torch.isfinite(logits)
+    if bool(bad.any()):
         msg = (
-            f"{reader.name} cannot take {len(names)} features ({', '.join(names)}) as a {kind} matrix "
-            f"(events, features) of {tuple(x.shape)}: {error}"
+            f"{reader.name} gives NaN or infinity for {int(bad.sum())} of {len(x)} events{what}; check its "
+            f"inputs. They have {ranges(reader.names, x[bad].cpu().numpy())}; tried were events with "
+            f"{ranges(reader.names, x.cpu().numpy())}"
         )
-        raise ModelError(msg) from None
-
-
-def _check_values(reader: Reader, values: Tensor, logits: Tensor) -> None:
-    """Check that values are finite numbers of the kind that was said."""
-    where, output, count = reader.name, reader.output, len(logits)
-    kind = output.output if isinstance(output, Classes) else output
-    if not bool(torch.isfinite(values).all()) and not bool(torch.isfinite(logits).all()):
-        bad = int((~torch.isfinite(logits)).sum())
-        msg = f"{where} gives NaN or infinity for {bad} of {count} events; check its inputs"
         raise ModelError(msg)
-    if kind == "probability" and not bool(torch.isfinite(logits).all()):
-        low, high = float(values.min()), float(values.max())
+
+
+def _check_values(reader: Reader, x: Tensor, values: Tensor, logits: Tensor) -> None:
+    """Check that values are finite numbers of the kind that was said."""
+    where, output = reader.name, reader.output
+    kind = output.output if isinstance(output, Classes) else output
+    low, high = float(values.min()), float(values.max())
+    if kind == "probability" and math.isfinite(low + high) and not bool(torch.isfinite(logits).all()):
         msg = (
             f"{where} gives {low:g} … {high:g}, which are no probabilities; if these are logits, say "
             "output='logit', or the same in Classes"
         )
         raise ModelError(msg)
+    _check_finite(reader, x, logits)
     if kind == "probability" and (edge := saturated(values)):
         logger.warning(
             "%s gives exactly 0 or 1 for %d of %d events, which cannot be told apart; logits could",
-            *(where, edge, count),
+            *(where, edge, len(x)),
         )
     if kind == "logit" and bool(((values >= 0) & (values <= 1)).all()):
         logger.warning(
@@ -138,23 +163,18 @@ def _check_alone(reader: Reader, x: Tensor, logits: Tensor) -> None:
     try:
         with torch.no_grad():
             alone = reader(x[:1])
-    except OUT_OF_MEMORY:
-        raise
-    except _REFUSALS as error:
+    except ModelError as error:
         msg = f"{reader.name} takes {len(x)} events, but not a single one; {remedy}: {error}"
         raise ModelError(msg) from None
-    eps = torch.finfo(reader.dtype).eps
+    eps = torch.finfo(reader.facts.dtype).eps
     if not torch.allclose(alone, logits[:1], rtol=max(1e-3, 8 * eps), atol=max(1e-4, 8 * eps)):
         msg = f"{reader.name} gives an event another logit when other events are beside it; {remedy}"
         raise ModelError(msg)
 
 
-def _check_gradient(model: Callable[[Tensor], Tensor], x: Tensor, where: str) -> None:
+def _check_gradient(reader: Reader, x: Tensor, where: str) -> None:
     """Check that the logit follows the inputs somewhere; warn where it does so in some events only."""
-    leaf = x.clone().requires_grad_(True)
-    with torch.enable_grad():
-        total = model(leaf).sum()
-        gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+    gradient = slopes(lambda leaf, _: reader(leaf), x, torch.arange(len(x)), reader.names)
     if gradient is None:
         msg = f"{where} has no gradient with respect to its inputs; do not detach or round them inside"
         raise ModelError(msg)

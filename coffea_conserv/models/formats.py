@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coffea_conserv.errors import ModelError
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.models.archive import clean_program, clean_script, is_archive, is_script
 from coffea_conserv.models.callback import Callback, hint
+from coffea_conserv.models.facts import Facts, facts_of_program
 from coffea_conserv.models.handle import Handle, dumped, undumped, unscripted
 from coffea_conserv.models.model import UNREADABLE, Model, Pickled, file_bytes, traceable
 
@@ -53,17 +54,21 @@ def _from_program(program: torch.export.ExportedProgram) -> Handle:
     return _exported(stream.getvalue(), program)
 
 
-def _exported(payload: bytes, program: torch.export.ExportedProgram) -> Handle:
+def _exported(payload: bytes, program: torch.export.ExportedProgram, name: str = "the program") -> Handle:
     digest = hashlib.sha256(payload).hexdigest()
-    inputs = set(program.graph_signature.user_inputs)
-    values = (node.meta.get("val") for node in program.graph.nodes if node.name in inputs)
-    kinds = [value.dtype for value in values if isinstance(value, Tensor) and value.is_floating_point()]
-    return Handle("export", payload, digest, digest, kinds[0] if kinds else torch.float32)
+    facts = facts_of_program(program)
+    if facts.least == facts.most:
+        msg = (
+            f"{name} was exported for {facts.most} events at a time and no other number; export it with "
+            "dynamic_shapes=({0: torch.export.Dim('events')},)"
+        )
+        raise ModelError(msg)
+    return Handle("export", payload, digest, digest, facts)
 
 
 def _scripted(payload: bytes) -> Handle:
     digest = hashlib.sha256(payload).hexdigest()
-    return Handle("script", payload, digest, digest, _precision(unscripted(payload)))
+    return Handle("script", payload, digest, digest, Facts(dtype=_precision(unscripted(payload))))
 
 
 def _uncompiled(model: nn.Module) -> nn.Module:
@@ -97,7 +102,8 @@ def _handle_of(kind: str, content: Any, counted: Any) -> Handle:
     except UNREADABLE as error:
         raise _unsendable(content, error) from traceable(error)
     dtype = _precision(counted) if isinstance(counted, nn.Module) else torch.float32
-    return Handle(kind, payload, hashlib.sha256(payload).hexdigest(), fingerprint(counted), dtype)
+    digest = hashlib.sha256(payload).hexdigest()
+    return Handle(kind, payload, digest, fingerprint(counted), Facts(dtype=dtype))
 
 
 def _unsendable(what: Any, error: Exception) -> ModelError:
@@ -121,7 +127,7 @@ def _from_file(path: Path) -> Handle:
         if is_script(payload):
             return _scripted(clean_script(payload))
         payload = clean_program(payload)
-        return _exported(payload, torch.export.load(io.BytesIO(payload)))
+        program = torch.export.load(io.BytesIO(payload))
     except ModelError as error:
         msg = (
             f"model file {path} is refused, because reading or calling it could run code: {error}; {remedy}, "
@@ -135,6 +141,7 @@ def _from_file(path: Path) -> Handle:
             "you trust who wrote it"
         )
         raise ModelError(msg) from None
+    return _exported(payload, program, f"the program of {path}")
 
 
 def _from_onnx(path: Path) -> Handle:

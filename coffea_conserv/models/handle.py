@@ -17,11 +17,12 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from coffea_conserv.errors import ModelError
+from coffea_conserv.errors import FAILURES, ConservError, ModelError
 from coffea_conserv.files import replacing
 from coffea_conserv.models.callback import Called
-from coffea_conserv.models.device import isolated
-from coffea_conserv.models.model import Model
+from coffea_conserv.models.device import OUT_OF_MEMORY, isolated
+from coffea_conserv.models.facts import Facts
+from coffea_conserv.models.model import Model, traceable
 
 __all__ = ("Handle", "dumped", "put_aside", "undumped", "unscripted")
 
@@ -47,8 +48,8 @@ class Handle:
     content
         Hash of parameters, attributes and code, which stays the same where the bytes do not: a pickled class
         of a notebook is another one in every session.
-    dtype
-        Precision that it wants its inputs in.
+    facts
+        What the model says of itself.
     file
         Where the bytes are if they do not travel: ``payload`` is empty then.
     """
@@ -57,16 +58,22 @@ class Handle:
     payload: bytes = field(repr=False)
     digest: str
     content: str
-    dtype: torch.dtype = torch.float32
+    facts: Facts = field(default_factory=Facts)
     file: str | None = None
 
     @isolated()
     def load(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Load the model on a device, once per process."""
+        """Load the model on a device, once per process.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be loaded here, as where a worker lacks what it is made of.
+        """
         key = (self.digest, str(device))
         with _lock:
             if key not in _cache:
-                _cache[key] = _load(self, device)
+                _cache[key] = _loaded(self, device)
             return _cache[key]
 
     def content_bytes(self) -> bytes:
@@ -125,6 +132,20 @@ def _holds(path: Path, digest: str) -> bool:
         return hashlib.sha256(path.read_bytes()).hexdigest() == digest
     except OSError:
         return False
+
+
+def _loaded(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:
+    try:
+        return _load(handle, device)
+    except (ConservError, OUT_OF_MEMORY):
+        raise
+    except FAILURES as error:
+        msg = (
+            f"the model ({handle.kind}, {handle.digest[:12]}) cannot be loaded here on {device}: "
+            f"{type(error).__name__}: {error}; workers need the packages and modules that it is made of, in "
+            "versions that belong to those of the client"
+        )
+        raise ModelError(msg) from traceable(error)
 
 
 def _load(handle: Handle, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -74,7 +74,9 @@ def make_handles(model: Any) -> tuple[Handle, ...]:
     return tuple(made)
 
 
-def load_models(handles: Sequence[Handle], output: str | Classes, place: Place) -> tuple[Reader, ...]:
+def load_models(
+    handles: Sequence[Handle], output: str | Classes, place: Place, names: Sequence[str] = ()
+) -> tuple[Reader, ...]:
     """Load models at a place, each as a function that gives one logit per event.
 
     Parameters
@@ -85,16 +87,19 @@ def load_models(handles: Sequence[Handle], output: str | Classes, place: Place) 
         What they give.
     place
         Where to, and how many events they get at a time.
+    names
+        Names of the features, for messages.
     """
     several = len(handles) > 1
     return tuple(
         Reader(
             handle.load(place.device),
             output,
-            handle.dtype,
+            handle.facts,
             handle.kind != "callback",
             f"model of fold {k}" if several else "model",
             place.batch,
+            tuple(names),
         )
         for k, handle in enumerate(handles)
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from coffea_conserv.models.device import BUFFER
+from coffea_conserv.errors import FAILURES, ModelError
+from coffea_conserv.features.trial import ranges
+from coffea_conserv.models.device import BUFFER, OUT_OF_MEMORY
 
-__all__ = ("Network",)
+__all__ = ("Network", "slopes")
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,40 @@ class Network:
 
 def _logit(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return model(x).reshape(-1).to(x.dtype)
+
+
+def slopes(
+    logit: Callable[[Tensor, Tensor], Tensor], x: Tensor, event: Tensor, names: Sequence[str]
+) -> Tensor | None:
+    """Gradient of the logit of each event, shape (events, features); ``None`` if there is none.
+
+    Parameters
+    ----------
+    logit
+        Gives logits of candidates for events, shape (candidates,).
+    x, event
+        Features, shape (events, features), and the index of each event.
+    names
+        Names of the features, for messages.
+
+    Raises
+    ------
+    ModelError
+        Whatever the model raises on the way back.
+    """
+    leaf = x.clone().requires_grad_(True)
+    with torch.enable_grad():
+        total = logit(leaf, event).sum()
+    if not total.requires_grad:
+        return None
+    try:
+        return torch.autograd.grad(total, leaf, allow_unused=True)[0]
+    except OUT_OF_MEMORY:
+        raise
+    except FAILURES as error:
+        where = ranges(names, x.detach().cpu().double().numpy())
+        msg = (
+            f"the gradient of the model fails for {len(x)} events at a time with {where}: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise ModelError(msg) from (None if isinstance(error, OSError) else error)

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.checks import as_flag
-from coffea_conserv.errors import ConfigurationError, ModelError
+from coffea_conserv.errors import FAILURES, ConfigurationError, ModelError
+from coffea_conserv.features.trial import ranges
+from coffea_conserv.models.device import OUT_OF_MEMORY
+from coffea_conserv.models.facts import Facts
 
 __all__ = ("OUTPUTS", "Classes", "Reader", "check_output", "saturated", "to_logit")
 
@@ -127,26 +130,62 @@ class Reader:
         As loaded.
     output
         What it gives.
-    dtype
-        Precision that it wants its inputs in.
+    facts
+        What it says of itself.
     gradient
         Whether it can have a gradient.
     name
         How errors call it.
     batch
-        Events that it gets at a time; as many as are usual on its device if not given.
+        Events that it gets at a time; as many as are usual on its device if not given. A model that takes
+        fewer gets them in parts.
+    names
+        Names of the features, for messages.
     """
 
     model: Callable[[Tensor], Any]
     output: str | Classes = "logit"
-    dtype: torch.dtype = torch.float32
+    facts: Facts = Facts()  # noqa: RUF009 -- it is frozen
     gradient: bool = True
     name: str = "model"
     batch: int | None = None
+    names: tuple[str, ...] = ()
 
     def raw(self, x: Tensor) -> Any:
-        """Give what the model gives."""
-        return self.model(x.to(self.dtype))
+        """Give what the model gives.
+
+        Raises
+        ------
+        ModelError
+            Whatever the model raises, with the number of events and their ranges; but for a GPU without
+            memory, where it is tried again with fewer of them.
+        """
+        x = x.to(self.facts.dtype)
+        parts = [x] if self.facts.most is None else torch.split(x, self.facts.most)
+        try:
+            made = [self._filled(part) for part in parts]
+            return made[0] if len(made) == 1 else torch.cat(made)
+        except OUT_OF_MEMORY:
+            raise
+        except FAILURES as error:
+            names = self.names or tuple(f"feature {j}" for j in range(x.shape[1]))
+            where = ranges(names, x.detach().cpu().double().numpy())
+            kind = str(x.dtype).removeprefix("torch.")
+            msg = f"{error}; the events have {where}"
+            if not isinstance(error, ModelError):  # a function of NumPy has said what is wrong
+                msg = (
+                    f"{self.name} cannot take {x.shape[1]} features as a {kind} matrix (events, features) of "
+                    f"{tuple(x.shape)} with {where}: {type(error).__name__}: {error}"
+                )
+            # coffea takes an OSError for an unreadable file and skips the chunk.
+            raise ModelError(msg) from (None if isinstance(error, OSError) else error)
+
+    def _filled(self, x: Tensor) -> Any:
+        """What the model gives for some events, among copies of the first one if it does not take so few."""
+        lacking = self.facts.least - len(x)
+        if lacking <= 0 or not len(x):
+            return self.model(x)
+        return self.model(torch.cat([x, x[:1].expand(lacking, -1)]))[: len(x)]
 
     def logit(self, values: Any, count: int) -> Tensor:
         """Make logits of what the model gives for so many events, shape (events,)."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from coffea_conserv.attacks.batch import Batch
-from coffea_conserv.attacks.functions import check_functions
+from coffea_conserv.attacks.functions import check_functions, trial_events
 from coffea_conserv.attacks.registry import named_solver
 from coffea_conserv.attacks.settings import OBJECTIVES, TARGETS, check_moves, check_settings
 from coffea_conserv.attacks.task import Task
@@ -26,7 +26,7 @@ from coffea_conserv.inputs.call import Selection, event_ids, read_inputs
 from coffea_conserv.inputs.masks import Regions
 from coffea_conserv.inputs.regions import atoms
 from coffea_conserv.limits.budget import Budget
-from coffea_conserv.models.checks import examples, try_models
+from coffea_conserv.models.checks import try_models
 from coffea_conserv.models.device import Place, in_memory, isolated
 from coffea_conserv.models.loading import Handle, load_models, make_handles
 from coffea_conserv.models.output import Classes, check_output
@@ -161,11 +161,13 @@ class Conserv:
         if self.keep is not None:
             check_names([*(f.name for f in features), *(w.name for w in self.watched)])
         self.budget.check_features([feature for feature in features if not feature.frozen])
-        few = examples(features)
-        check_functions(self._task(), torch.from_numpy(few))
+        task = self._task()
+        tried = trial_events(task)
+        some = [one.x[:16] for k, one in enumerate(tried) if one.sure or not k]
+        check_functions(task, torch.from_numpy(np.concatenate(some)))
         put(self, "model", make_handles(self.model))
         put(self, "config", self._hash())
-        try_models(self.handles, self.output, features, few)
+        try_models(self.handles, self.output, features, tried)
 
     def _hash(self) -> str:
         """Hash of everything that the output depends on."""
@@ -285,7 +287,7 @@ class Conserv:
         batch = Batch(matrix, inputs.weight, atoms(masks), inputs.fold, inputs.context)
 
         def at(place: Place) -> Varied:
-            models = load_models(self.handles, self.output, place)
+            models = load_models(self.handles, self.output, place, [f.name for f in self.features])
             attack = Attack(self._task(), models, self.target, self.seed, place)
             return values_by_variation(batch, attack, masks, dataset=dataset, chunk=chunk, data=data)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from coffea_conserv.features.feature import Feature
+from coffea_conserv.models.network import slopes
 from coffea_conserv.solvers.constraints import Limits, Totals, used
 from coffea_conserv.solvers.problem import Problem
 from coffea_conserv.solvers.transport.pricing import add
@@ -227,10 +228,8 @@ def _climbed(problem: Problem, physical: _Physical, rows: Tensor, push: Push) ->
 
 def _gradient(problem: Problem, x: Tensor, rows: Tensor) -> Tensor:
     """Gradient of the logit of each event, 0 where it is not a number."""
-    leaf = x.clone().requires_grad_(True)
-    with torch.enable_grad():
-        total = problem.logit(leaf, rows).sum()
-    return torch.nan_to_num(torch.autograd.grad(total, leaf)[0])
+    gradient = slopes(problem.logit, x, rows, [feature.name for feature in problem.features])
+    return torch.zeros_like(x) if gradient is None else torch.nan_to_num(gradient)
 
 
 class _Physical:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coffea_conserv.models.network import slopes
 from coffea_conserv.solvers.problem import Problem
 
 __all__ = ("by_donors", "by_gradient")
@@ -35,13 +36,8 @@ def by_gradient(problem: Problem, x: Tensor) -> Signs:
     """
     found = []
     for part in torch.split(torch.arange(len(x), device=x.device), _CHUNK):
-        leaf = x[part].requires_grad_(True)
-        with torch.enable_grad():
-            total = problem.logit(leaf, part).sum()
-            gradient = None
-            if total.requires_grad:
-                gradient = torch.autograd.grad(total, leaf, allow_unused=True)[0]
-        found.append(torch.zeros_like(leaf) if gradient is None else torch.nan_to_num(gradient).sign())
+        gradient = slopes(problem.logit, x[part], part, [feature.name for feature in problem.features])
+        found.append(torch.zeros_like(x[part]) if gradient is None else torch.nan_to_num(gradient).sign())
     signs: Signs = (problem.objective.sign * torch.cat(found).detach()).cpu().numpy()
     return signs
 
