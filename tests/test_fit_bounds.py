@@ -31,6 +31,7 @@ from coffea_conserv.exports import (
 from coffea_conserv.exports.fitting import Fit, Found, NoMinimumError, Parameter
 from coffea_conserv.exports.impact import FitImpact
 from coffea_conserv.exports.naming import fit_names
+from coffea_conserv.exports.profiles import Profile, profile
 from coffea_conserv.exports.ranking import Nuisance, ranked
 from coffea_conserv.plotting import impact_plot
 from coffea_conserv.report import tables
@@ -139,6 +140,8 @@ def test_the_command_line_measures_a_weak_signal(tmp_path):
     assert right == pytest.approx(100 / 3, abs=0.01)
     assert found["value"] == pytest.approx(1, abs=0.01 * right)
     assert found["error_without"] == pytest.approx(right, rel=0.01)
+    # Up loses a tenth of the background over the edge of the axis, Down nothing: a kink
+    assert 0.45 * 325 < found["systematic_error"] < 0.65 * 325
     assert found["notes"] == []
 
 
@@ -315,7 +318,7 @@ class Fits:
     def __init__(self, works, *, covariance=True):
         self.works, self.covariance, self.tried = works, covariance, []
 
-    def __call__(self, model, data, *, start, bounds, fixed, **setting):
+    def __call__(self, model, data, *, start, bounds, fixed, errors, **setting):
         """Minimise, and note with what."""
         self.tried.append(setting)
         if setting != self.works:
@@ -387,8 +390,69 @@ def test_an_impact_without_a_fit_is_that_of_the_covariance():
     assert (row.up, row.down) == pytest.approx((0.3, 0.3))
 
 
+# ------------------------------------------------------------------------------------------- profiles
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_a_kink_in_the_likelihood_does_not_stop_its_profile(share):
+    """A background that only falls, by δ: up √(σ² + (δB/S)²), as far as a Gaussian goes; down σ at least.
+
+    MINOS follows the wrong side of the kink, and called 18 valid for 326 in such a fit.
+    """
+    signal, background = 6.0, 20_000.0
+    shifted = [[background], [background * (1 - share)], [background]]
+    given = templates_of(("S", *[[signal]] * 3), ("B", *shifted), share=EXACT)
+    model, data = cabinetry.model_utils.model_and_data(make_workspace(given, MEASUREMENT))
+    found = fit_impact(given, MEASUREMENT)
+    lower, upper = (scanned(model, data, sign) for sign in (-1, 1))
+    assert upper == pytest.approx(
+        np.hypot(math.sqrt(background) / signal, share * background / signal), rel=0.1
+    )
+    assert found.error == pytest.approx((lower + upper) / 2, rel=0.03)
+
+
+def scanned(model, data, sign):
+    """Distance at which 2 Δ log L is 1, from a fine grid of the nuisance and nothing of Minuit."""
+    names = model.config.par_names
+    values = np.array(model.config.suggested_init())
+    steps = np.linspace(-2, 2, 801)
+
+    def lowest(mu):
+        best = math.inf
+        for step in steps:
+            values[names.index("mu")], values[names.index("conserv_B")] = mu, step
+            best = min(best, -2 * float(model.logpdf(values, data)[0]))
+        return best
+
+    zero, low, high = lowest(1.0), 0.0, 500.0
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if lowest(1 + sign * middle) - zero < 1 else (low, middle)
+    return high
+
+
 @pytest.mark.parametrize(
-    ("profile", "error", "note"),
+    ("rise", "guess", "ends"),
+    [
+        (lambda x: x**2, (-1.0, 1.0), (-1.0, 1.0, True, False, False)),
+        (lambda x: x**2 / 4 if x > 0 else 4 * x**2, (-3.0, 0.1), (-0.5, 2.0, True, False, False)),
+        (lambda x: x**2 / 400, (-1.0, 1.0), (-10.0, 10.0, True, True, True)),
+        (lambda x: max(x, 0.0) ** 2, (-1.0, 1.0), (-10.0, 1.0, True, True, False)),
+        (lambda x: x**2 if x < 0 else math.nan, (-1.0, 1.0), (-1.0, math.nan, False, False, False)),
+        (lambda x: x**2 if x < 0 else -x, (-1.0, 1.0), (-1.0, math.nan, False, False, False)),
+        (lambda x: 0.0 if abs(x) < 5 else 50.0, (-1.0, 1.0), (math.nan, math.nan, False, False, False)),
+    ],
+)
+def test_ends_of_a_profile(rise, guess, ends):
+    """Right, too near, too far, beyond the bound, without a fit, with another minimum, and with a step."""
+    found = profile(rise, guess, (-10.0, 10.0))
+    names = ("lower", "upper", "is_valid", "at_lower_limit", "at_upper_limit")
+    for name, end in zip(names, ends, strict=True):
+        assert getattr(found, name) == pytest.approx(end, rel=0.02, nan_ok=True), name
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "note"),
     [
         ((-2.0, 4.0, True, False, False), 3.0, ""),
         (
@@ -418,13 +482,10 @@ def test_an_impact_without_a_fit_is_that_of_the_covariance():
         ),
     ],
 )
-def test_sides_of_a_profile(profile, error, note):
-    """Minuit calls valid what stopped at a bound: such a side is no error."""
-    names = ("lower", "upper", "is_valid", "at_lower_limit", "at_upper_limit")
-    found = fitting._profiled(
-        1.0, 2.5, SimpleNamespace(**dict(zip(names, profile, strict=True))), (-20.0, 20.0)
-    )
-    assert (found.error, found.note) == (pytest.approx(error, nan_ok=True), note)
+def test_sides_of_a_profile(found, error, note):
+    """What stopped at a bound is no error, and what could not be followed has that of second derivatives."""
+    made_of = fitting._profiled(1.0, 2.5, Profile(*found), (-20.0, 20.0))
+    assert (made_of.error, made_of.note) == (pytest.approx(error, nan_ok=True), note)
 
 
 def test_a_nuisance_without_impact_is_the_last():

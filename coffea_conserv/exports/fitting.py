@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+
+from coffea_conserv.exports.profiles import Profile, profile
 
 __all__ = ("Fit", "Found", "NoMinimumError", "Parameter", "minimised", "wide_fit")
 
@@ -17,6 +20,9 @@ ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"strategy": 0}, {"strategy": 2}, {"
 
 CALLS = 100_000
 """Evaluations of a likelihood after which a fit has not converged."""
+
+KICK = 0.5
+"""By how much nuisances of the systematic are moved before a fit, in units of their prior width."""
 
 EDGE = 1e-3
 """Share of the range of a parameter within which it is at its bound."""
@@ -88,11 +94,13 @@ class Fit:
     minimise
         Makes a Minuit that has converged, or raises NoMinimumError: :func:`minimised`.
     profiled
-        Parameters whose errors come from profiles of the likelihood (MINOS): those from second derivatives
-        are numerical, and off by tens of per cent where parameters are strongly correlated, as a signal
+        Parameters whose errors come from profiles of the likelihood: those from second derivatives are
+        numerical, and off by tens of per cent where parameters are strongly correlated, as a signal
         strength and the nuisance of its background are.
     bounds, fixed
         Of the parameters; those of the model if not given.
+    errors
+        Whether errors are wanted, or only values.
     """
 
     model: Any
@@ -101,7 +109,8 @@ class Fit:
     minimise: Callable[..., Any]
     profiled: Sequence[str] = ()
     bounds: Sequence[tuple[float, float]] = ()
-    fixed: Sequence[bool] = field(default=())
+    fixed: Sequence[bool] = ()
+    errors: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -126,20 +135,50 @@ class Fit:
         rough = None
         for attempt in ATTEMPTS:
             with contextlib.suppress(NoMinimumError):
-                minuit = self.minimise(self.model, self.data, **given, **attempt)
+                minuit = self.minimise(self.model, self.data, **given, **attempt, errors=self.errors)
                 rough = rough or minuit
-                if minuit.covariance is not None:
+                if minuit.covariance is not None or not self.errors:
                     rough = minuit
                     break
         if rough is None:
             msg = "no setting of Minuit finds a minimum"
             raise NoMinimumError(msg)
+        return _found(self, rough, bounds, self._profiles(rough, bounds))
+
+    def _profiles(self, minuit: Any, bounds: tuple[tuple[float, float], ...]) -> dict[str, Profile]:
+        """Intervals of the parameters that are profiled, but for those that are fixed, or at a bound."""
+        made = {}
         for name in self.profiled:
             place = self.names.index(name)
-            if not fixed[place] and _at(float(rough.values[place]), bounds[place]) is None:
-                with contextlib.suppress(RuntimeError):  # which has no error then
-                    rough.minos(name)
-        return _found(self, rough, bounds)
+            value, (low, high) = float(minuit.values[place]), bounds[place]
+            if not minuit.fixed[place] and _at(value, bounds[place]) is None:
+                with contextlib.suppress(RuntimeError):  # the likelihood does not change with it
+                    minuit.minos(name)
+                    rise = partial(self._rise, minuit, bounds, name)
+                    guess = (minuit.merrors[name].lower, minuit.merrors[name].upper)
+                    made[name] = profile(rise, guess, (low - value, high - value))
+        return made
+
+    def _rise(self, minuit: Any, bounds: Sequence[tuple[float, float]], name: str, distance: float) -> float:
+        """−2 log L above the minimum with a parameter moved and all others at their best.
+
+        With the signal strength moved, nuisances of the systematic start on both of their sides, since there
+        may be a minimum on each. ``nan`` if there is none.
+        """
+        place, best = self.names.index(name), math.inf
+        fixed = [one or k == place for k, one in enumerate(minuit.fixed)]
+        for kick in (0.0, KICK, -KICK) if name == self.poi else (0.0,):
+            start = [float(value) for value in minuit.values]
+            for k, other in enumerate(self.names):
+                if other in self.profiled and not fixed[k]:
+                    start[k] = float(np.clip(start[k] + kick, *bounds[k]))
+            start[place] += distance
+            with contextlib.suppress(NoMinimumError):
+                found = self.minimise(
+                    self.model, self.data, start=start, bounds=bounds, fixed=fixed, errors=False
+                )
+                best = min(best, float(found.fval))
+        return best - float(minuit.fval) if math.isfinite(best) else math.nan
 
 
 def minimised(
@@ -151,6 +190,7 @@ def minimised(
     fixed: Sequence[bool],
     strategy: int = 1,
     tolerance: float = 0.1,
+    errors: bool = True,
 ) -> Any:
     """Minimise −2 log L of a model of pyhf.
 
@@ -162,6 +202,8 @@ def minimised(
         Of the parameters; those that are fixed stay where they start.
     strategy, tolerance
         Of Minuit; it stops where the distance to the minimum is estimated to be 0.002 × tolerance.
+    errors
+        Whether second derivatives are wanted.
 
     Returns
     -------
@@ -185,7 +227,8 @@ def minimised(
     if not minuit.valid:
         msg = f"Minuit: distance to the minimum {minuit.fmin.edm:.2g} after {minuit.nfcn} calls"
         raise NoMinimumError(msg)
-    minuit.hesse()
+    if errors:
+        minuit.hesse()
     return minuit
 
 
@@ -208,27 +251,24 @@ def wide_fit(fit: Fit, start: Sequence[float] | None = None) -> Found:
     return found
 
 
-def _found(fit: Fit, minuit: Any, bounds: tuple[tuple[float, float], ...]) -> Found:
+def _found(
+    fit: Fit, minuit: Any, bounds: tuple[tuple[float, float], ...], profiles: Mapping[str, Profile]
+) -> Found:
     place, covariance = fit.names.index(fit.poi), minuit.covariance
     correlations = np.full(len(fit.names), np.nan)
     if covariance is not None and covariance[place, place] > 0:
         correlations = np.asarray(covariance.correlation())[place]
     parameters = {
-        name: replace(_parameter(fit, minuit, name, bounds[k]), correlation=float(correlations[k]))
+        name: replace(_parameter(fit, minuit, bounds, profiles, name), correlation=float(correlations[k]))
         for k, name in enumerate(fit.names)
     }
-    return Found(parameters, bounds, _near(minuit, place, bounds[place]))
+    return Found(parameters, bounds, _near(float(minuit.values[place]), profiles.get(fit.poi), bounds[place]))
 
 
-def _ends(minuit: Any, place: int) -> list[float]:
-    """Lower and upper end of the interval of a parameter that was profiled, else nothing."""
-    found = minuit.params[place].merror
-    return [] if found is None else [float(minuit.values[place] + side) for side in found]
-
-
-def _near(minuit: Any, place: int, bounds: tuple[float, float]) -> bool:
+def _near(best: float, found: Profile | None, bounds: tuple[float, float]) -> bool:
+    """Tell whether a value, or an end of its interval, is near to a bound."""
     reach = NEAR * (bounds[1] - bounds[0])
-    values = [float(minuit.values[place]), *_ends(minuit, place)]
+    values = [best, *([best + found.lower, best + found.upper] if found else [])]
     inside = (bounds[0] + reach < value < bounds[1] - reach for value in values if not math.isnan(value))
     return not all(inside)
 
@@ -242,16 +282,18 @@ def _at(value: float, bounds: tuple[float, float]) -> float | None:
     return low if value <= low + reach else high
 
 
-def _parameter(fit: Fit, minuit: Any, name: str, bounds: tuple[float, float]) -> Parameter:
+def _parameter(
+    fit: Fit, minuit: Any, bounds: Sequence[tuple[float, float]], profiles: Mapping[str, Profile], name: str
+) -> Parameter:
     place = fit.names.index(name)
     value, error = float(minuit.values[place]), float(minuit.errors[place])
     if minuit.fixed[place]:
         return Parameter(value, 0.0)
-    bound = _at(value, bounds)
+    bound = _at(value, bounds[place])
     if bound is not None:
         return Parameter(math.nan, math.nan, note=f"no value, ended at the bound {bound:g}")
-    if name in minuit.merrors:
-        return _profiled(value, error, minuit.merrors[name], bounds)
+    if name in profiles:
+        return _profiled(value, error, profiles[name], bounds[place])
     if name == fit.poi and name in fit.profiled:
         return Parameter(math.nan, math.nan, note="no value, the likelihood hardly changes with it")
     if minuit.covariance is None or name in fit.profiled:
@@ -259,10 +301,10 @@ def _parameter(fit: Fit, minuit: Any, name: str, bounds: tuple[float, float]) ->
     return Parameter(value, error)
 
 
-def _profiled(value: float, error: float, profile: Any, bounds: tuple[float, float]) -> Parameter:
-    """Parameter with the error of its profile, of which Minuit calls valid what stopped at a bound."""
-    sides = {"lower": float(profile.lower), "upper": float(profile.upper)}
-    flags = (profile.at_lower_limit, profile.at_upper_limit)
+def _profiled(value: float, error: float, found: Profile, bounds: tuple[float, float]) -> Parameter:
+    """Parameter with the error of its profile, if it has one on both sides."""
+    sides = {"lower": found.lower, "upper": found.upper}
+    flags = (found.at_lower_limit, found.at_upper_limit)
     stuck = {
         name: bound
         for (name, side), flag, bound in zip(sides.items(), flags, bounds, strict=True)
@@ -272,6 +314,6 @@ def _profiled(value: float, error: float, profile: Any, bounds: tuple[float, flo
         ends = "".join(f", {name} error ended at the bound {bound:g}" for name, bound in stuck.items())
         others = "".join(f", {name} error {side:+.4g}" for name, side in sides.items() if name not in stuck)
         return Parameter(value, math.nan, note=f"no error{ends}{others}")
-    if not profile.is_valid or not np.isfinite(list(sides.values())).all():
+    if not found.is_valid or not np.isfinite(list(sides.values())).all():
         return Parameter(value, error, note="error from second derivatives, its profile did not converge")
     return Parameter(value, (abs(sides["lower"]) + abs(sides["upper"])) / 2)

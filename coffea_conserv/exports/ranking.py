@@ -127,7 +127,7 @@ def _change(fit: Fit, found: Found, name: str, sign: int) -> _Change:
         for one, other in zip(fit.model.config.suggested_fixed(), parameters, strict=True)
     ]
     try:
-        there = replace(fit, fixed=fixed).run(start).parameters[fit.poi]
+        there = replace(fit, fixed=fixed, errors=False).run(start).parameters[fit.poi]
     except NoMinimumError:
         return _Change(sign * parameter.correlation * poi.error, "linear")
     return _Change(there.value - poi.value, "poi" if math.isnan(there.value) else "")
