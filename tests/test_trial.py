@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 
 import hist
 import numpy as np
@@ -90,6 +91,46 @@ def test_a_category_that_the_model_does_not_know_is_found():
     with pytest.raises(ModelError, match=text):
         made(Embedding(), [Feature("x", AXIS), Feature("id", axis, frozen=True)])
 
+
+def test_the_command_line_has_categories(tmp_path, monkeypatch):
+    """``coffea-conserv plan`` tries an embedding with the ids of the file; one too many is told."""
+    (tmp_path / "user").mkdir()
+    folder = prepare(tmp_path / "user", 200, quick=True)
+    text = block("file: conserv.yaml")
+    old, new = "axis: {integers: [0, 10]}", "axis: {categories: [0, 1, 2, 3, 4, 5, 6, 7]}"
+    assert old in text
+    (folder / "good.yaml").write_text(text.replace(old, new))
+    (folder / "bad.yaml").write_text(text.replace(old, new.replace("7]", "77]")))
+    model = "model: {factory: my_counts:Counts, state: counts.pt}"
+    (folder / "my_counts.py").write_text(COUNTS)
+    monkeypatch.chdir(folder)
+    with importable(folder):
+        for name in ("good", "bad"):
+            path = folder / f"{name}.yaml"
+            path.write_text(path.read_text().replace("model: classifier.pt2", model))
+        exec(COUNTS, namespace := {})  # noqa: S102 -- our own
+        torch.save(namespace["Counts"]().state_dict(), folder / "counts.pt")
+        done = [
+            call("plan", "--config", f"{name}.yaml", "--fileset", "fileset.json") for name in ("good", "bad")
+        ]
+    sys.modules.pop("my_counts", None)
+    assert done[0].exit_code == 0, done[0].output
+    assert done[1].exit_code == 2
+    assert re.search(r"njets in 0 … 77, .*: IndexError: index", " ".join(done[1].output.split()))
+
+
+COUNTS = """
+import torch
+
+
+class Counts(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.value = torch.nn.Embedding(8, 1)
+
+    def forward(self, x):
+        return self.value(x[:, 4].long())[:, 0] + x[:, 0] / 50 - 1
+"""
 
 KINDS = {
     "regular": (hist.axis.Regular(10, 20, 120), lambda v: (v >= 20) & (v <= 120)),

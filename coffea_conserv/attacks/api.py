@@ -28,6 +28,7 @@ from coffea_conserv.attacks.task import Task
 from coffea_conserv.checks import check_choice
 from coffea_conserv.errors import ConfigurationError
 from coffea_conserv.features.feature import Feature, check_features, make_watched
+from coffea_conserv.features.trial import stretched
 from coffea_conserv.features.working_point import as_points
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.limits.displacement import Shift
@@ -35,7 +36,7 @@ from coffea_conserv.limits.statistics import Statistics
 from coffea_conserv.limits.verdict import Verdict
 from coffea_conserv.models.checks import check_network
 from coffea_conserv.models.device import Place, in_memory, isolated
-from coffea_conserv.models.loading import load_models, make_handles
+from coffea_conserv.models.loading import load_models, make_handles, settled
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.solvers.protocol import Solver
 
@@ -140,7 +141,8 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         Features, NumPy array or torch tensor of shape (events, features).
     model
         ``nn.Module``, file of torch.export or TorchScript, ``Model(factory, state)``, ``Callback(function of
-        a NumPy matrix)``, or a list of these, one per fold. Any precision; evaluated in evaluation mode.
+        a NumPy matrix)``, a fitted classifier of scikit-learn, XGBoost or LightGBM, or a list of these, one
+        per fold. Any precision; evaluated in evaluation mode.
     features
         The columns of ``x``.
     budget
@@ -157,7 +159,8 @@ def attack(  # noqa: PLR0913 -- the one call of the array level; keywords with d
         ``cross``: as many events as possible cross the working point. ``score``: the mean score moves.
     output
         What the model gives for each event: one ``logit``, above 0 toward signal, one ``probability`` of
-        signal, or several classes, of which :class:`coffea_conserv.Classes` makes one logit.
+        signal, or several classes, of which :class:`coffea_conserv.Classes` makes one logit. Of a classifier
+        it is known. Logits that never leave 0 … 1 are refused; ``narrow logit`` insists.
     working_point
         Score in 0 … 1. Of several ``cross`` crosses as many as it can, and the first one is the main one:
         that of ``target``, ``fooled`` and ``fooling_ratio``.
@@ -328,7 +331,9 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Request, pla
     features, settings = _checked(features, asked)
     matrix = make_matrix(x, features)
     where = place.device
-    models = load_models(make_handles(model), asked.output, place, [f.name for f in features])
+    names = [feature.name for feature in features]
+    handles = make_handles(model)
+    models = load_models(handles, settled(handles, asked.output, names), place, names)
     batch = make_batch(
         matrix,
         weights=asked.weights,
@@ -344,7 +349,7 @@ def prepare(x: Any, model: Any, features: Sequence[Feature], asked: Request, pla
     )
     if len(matrix):
         few = torch.from_numpy(matrix[np.arange(max(2, min(len(matrix), 64))) % len(matrix)])
-        check_network(models, few.to(where), [f.name for f in features])
+        check_network(models, few.to(where), names, lambda: stretched(features))
         check_functions(task, few)
         possible(batch, task)
     nominal = scores(batch, models, matrix, where)

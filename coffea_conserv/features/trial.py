@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coffea_conserv.features.feature import Feature, blocks, present
 
-__all__ = ("Trial", "draw", "ranges", "trials")
+__all__ = ("Trial", "draw", "ranges", "stretched", "trials")
 
 Values = NDArray[np.float32]
 Possible = Callable[[Values], NDArray[np.bool_]]
@@ -27,6 +27,9 @@ _FEW = 8
 
 _ROUNDS = 64
 """How often so many events are drawn until enough of them are possible."""
+
+_STRETCHES = (1, 10, 1000)
+"""How much further than the axes events are that show how far a logit goes."""
 
 _NAMED = 12
 """Features whose ranges a message tells."""
@@ -141,6 +144,17 @@ def draw(features: Sequence[Feature], count: int, rng: np.random.Generator) -> V
         Shape (count, features). Nothing is missing.
     """
     return np.stack([_column(feature, count, rng) for feature in features], axis=1).astype(np.float32)
+
+
+def stretched(features: Sequence[Feature]) -> list[Values]:
+    """Events on the axes and ever further away, where most logits leave any range and probabilities none.
+
+    Nobody says that they are possible, and they are not.
+    """
+    x = draw(features, COUNT, np.random.default_rng(0))
+    far = np.array([f.axis.traits.continuous and not f.axis.traits.circular for f in features])
+    centre = np.array([(f.axis.edges[0] + f.axis.edges[-1]) / 2 for f in features], dtype=np.float32)
+    return [np.where(far, centre + factor * (x - centre), x).astype(np.float32) for factor in _STRETCHES]
 
 
 def _column(feature: Feature, count: int, rng: np.random.Generator) -> NDArray[Any]:

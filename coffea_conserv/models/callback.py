@@ -23,9 +23,10 @@ class Callback:
     ----------
     function
         Takes a float32 matrix (events, features), its own copy, and gives one number per event, or one per
-        event and class: the bound method ``classifier.predict_proba`` of scikit-learn, a function around an
-        XGBoost booster. What the numbers are is said by ``output=`` of :func:`coffea_conserv.attack` and
-        :class:`coffea_conserv.Conserv`. It travels to the workers by cloudpickle.
+        event and class: a formula, a function around a booster, several models together. A fitted classifier
+        is a model as it is, ``model=classifier``. What the numbers are is said by ``output=`` of
+        :func:`coffea_conserv.attack` and :class:`coffea_conserv.Conserv`. It travels to the workers by
+        cloudpickle.
 
     Raises
     ------
@@ -63,12 +64,24 @@ class Callback:
 
 
 def hint(model: Any) -> str:
-    """Say how a classifier in the manner of scikit-learn, or a wrapper of coffea, is given."""
+    """Say how a classifier, a booster or a wrapper of coffea is given, where it was given in another way."""
+    package = type(model).__module__.partition(".")[0]
     if hasattr(model, "prepare_awkward"):
         return ", for this one Callback(coffea_conserv.adapters.from_wrapper(wrapper, names))"
-    if not hasattr(model, "predict_proba"):
-        return ""
-    return ", for this one Callback(model.predict_proba) with output='probability'"
+    if isinstance(model, type) and hasattr(model, "predict_proba"):
+        return f", for this one a fitted {model.__name__}, not its class"
+    if hasattr(model, "predict_proba"):
+        return ", for this one model=classifier as it is"
+    for method in ("inplace_predict", "predict"):  # of XGBoost and of LightGBM
+        if (
+            type(model).__name__ == "Booster"
+            and package in ("xgboost", "lightgbm")
+            and hasattr(model, method)
+        ):
+            return f", for this one Callback(booster.{method}) with output='probability'"
+    if hasattr(model, "decision_function"):
+        return ", for this one a calibrated one, which has predict_proba"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coffea_conserv.errors import ModelError
 from coffea_conserv.features.feature import Feature
-from coffea_conserv.features.trial import Trial, ranges
+from coffea_conserv.features.trial import Trial, ranges, stretched
 from coffea_conserv.models.device import places
 from coffea_conserv.models.loading import Handle, load_models
 from coffea_conserv.models.network import slopes
-from coffea_conserv.models.output import Classes, Reader, saturated
+from coffea_conserv.models.output import Classes, Reader, saturated, sum_to_one, within_one
 
 __all__ = ("check_network", "try_models")
 
 logger = logging.getLogger(__name__)
+
+Wide = Callable[[], Sequence[NDArray[np.float32]]]
+"""Makes events, none of which need be possible."""
 
 _tried: set[str] = set()
 
@@ -56,13 +61,16 @@ def try_models(
             if trial.what:
                 _check_missing(models, x, trial.what)
             else:
-                check_network(models, x, names)
+                check_network(models, x, names, lambda: stretched(features))
         except ModelError as error:
             if trial.sure:
                 raise
             logger.warning("%s", f"{error}. {_UNSURE[bool(trial.what)]}")
     _tried.add(key)
 
+
+_MANY = 16
+"""Events from which on it is no chance that all of their numbers are between 0 and 1."""
 
 _UNSURE = {
     False: "No possible event was found inside of the axes, so that this may be no fault of the model",
@@ -84,7 +92,12 @@ def _check_missing(models: Sequence[Reader], x: Tensor, what: str) -> None:
         _check_finite(reader, x, logits, f" with {what}")
 
 
-def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names: Sequence[str]) -> None:
+def check_network(
+    models: Sequence[Callable[[Tensor], Tensor]],
+    x: Tensor,
+    names: Sequence[str],
+    wide: Wide | None = None,
+) -> None:
     """Check shape, determinism, finiteness and gradient of each model on a few events.
 
     Parameters
@@ -96,6 +109,8 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
         A few events, shape (events, features) with at least two events.
     names
         Names of the features.
+    wide
+        Makes further events, none of which need be possible, to see how far logits go.
 
     Raises
     ------
@@ -113,7 +128,7 @@ def check_network(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, names
         if not torch.equal(torch.nan_to_num(logits).to(x.dtype), torch.nan_to_num(again)):
             msg = f"{where} gives two answers for the same events in evaluation mode; make it deterministic"
             raise ModelError(msg)
-        _check_values(reader, x, values, logits)
+        _check_values(reader, x, values, wide)
         _check_alone(reader, x, again)
         if reader.gradient:
             _check_gradient(reader, x, where)
@@ -131,8 +146,9 @@ def _check_finite(reader: Reader, x: Tensor, logits: Tensor, what: str = "") -> 
         raise ModelError(msg)
 
 
-def _check_values(reader: Reader, x: Tensor, values: Tensor, logits: Tensor) -> None:
+def _check_values(reader: Reader, x: Tensor, values: Tensor, wide: Wide | None) -> None:
     """Check that values are finite numbers of the kind that was said."""
+    logits = reader.logit(values, len(x))
     where, output = reader.name, reader.output
     kind = output.output if isinstance(output, Classes) else output
     low, high = float(values.min()), float(values.max())
@@ -148,11 +164,39 @@ def _check_values(reader: Reader, x: Tensor, values: Tensor, logits: Tensor) -> 
             "%s gives exactly 0 or 1 for %d of %d events, which cannot be told apart; logits could",
             *(where, edge, len(x)),
         )
-    if kind == "logit" and bool(((values >= 0) & (values <= 1)).all()):
-        logger.warning(
-            "%s gives only 0 … 1; a logit is wanted, without the sigmoid at the end, or output='probability'",
-            where,
-        )
+    if kind == "logit" and within_one(values) and high > low:
+        _check_logits(reader, values, wide)
+
+
+def _check_logits(reader: Reader, values: Tensor, wide: Wide | None) -> None:
+    """Check that numbers in 0 … 1, which would all be signal as logits, leave that range anywhere."""
+    sure = len(values) >= _MANY
+    for x in () if wide is None else wide():
+        try:
+            with torch.no_grad():
+                more = reader.raw(torch.from_numpy(x).to(values.device))
+        except ModelError:  # of events that cannot be
+            continue
+        fine = torch.isfinite(more).reshape(len(more), -1).all(1)
+        if not within_one(more[fine]):
+            return
+        sure |= int(fine.sum()) >= _MANY
+    low, high, summed = float(values.min()), float(values.max()), ""
+    remedy = (
+        "output='probability', or leave the sigmoid at its end away; output='narrow logit' if they are "
+        "logits all the same"
+    )
+    if isinstance(reader.output, Classes):
+        right, left = (replace(reader.output, output=kind) for kind in ("probability", "narrow logit"))
+        remedy = f"output={right}; {left} if they are logits all the same"
+        summed = f" and 1 in the sum over its {values.shape[1]} classes" if sum_to_one(values) else ""
+    msg = (
+        f"{reader.name} gives only {low:g} … {high:g}{summed}, as probabilities are, and is said to give "
+        f"logits; say {remedy}"
+    )
+    if sure:
+        raise ModelError(msg)
+    logger.warning("%s", msg)
 
 
 def _check_alone(reader: Reader, x: Tensor, logits: Tensor) -> None:

@@ -24,11 +24,24 @@ class Facts:
         Fewest and most events that it takes at a time; ``None``: any number.
     dtype
         Precision that it wants its inputs in.
+    gives
+        What its numbers are, if it says so.
+    columns, count
+        Names and number of the columns that it was trained on, if it says so.
+    labels
+        Its classes, if none of them is signal beyond doubt.
+    name
+        What it is called.
     """
 
     least: int = 1
     most: int | None = None
     dtype: torch.dtype = torch.float32
+    gives: str | None = None
+    columns: tuple[str, ...] = ()
+    count: int | None = None
+    labels: tuple[Any, ...] = ()
+    name: str = ""
 
 
 def facts_of_program(program: torch.export.ExportedProgram) -> Facts:

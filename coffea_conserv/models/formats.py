@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from coffea_conserv.errors import ModelError
 from coffea_conserv.fingerprint import fingerprint
 from coffea_conserv.models.archive import clean_program, clean_script, is_archive, is_script
 from coffea_conserv.models.callback import Callback, hint
+from coffea_conserv.models.classifier import Probabilities, facts_of_classifier, is_classifier
 from coffea_conserv.models.facts import Facts, facts_of_program
 from coffea_conserv.models.handle import Handle, dumped, undumped, unscripted
 from coffea_conserv.models.model import UNREADABLE, Model, Pickled, file_bytes, traceable
@@ -35,10 +37,12 @@ def make_handle(model: Any) -> Handle:
     for kind, make in _KINDS:
         if isinstance(model, kind):
             return make(model)
+    if is_classifier(model):
+        return _from_classifier(model)
     msg = (
         f"model={model!r:.200} is no model: give the file of torch.export, an nn.Module, "
-        f"Model(factory, state), Callback(function of a matrix){hint(model)}, or a list of these, "
-        "one per fold"
+        f"Model(factory, state), Callback(function of a matrix){hint(model)}, a fitted classifier with "
+        "predict_proba, or a list of these, one per fold"
     )
     raise ModelError(msg)
 
@@ -46,6 +50,12 @@ def make_handle(model: Any) -> Handle:
 def _from_factory(model: Model) -> Handle:
     module = model.build().eval()
     return _handle_of("factory", (model.factory, module.state_dict()), module)
+
+
+def _from_classifier(classifier: Any) -> Handle:
+    facts = facts_of_classifier(classifier)
+    function = Probabilities(classifier, facts.columns)
+    return replace(_handle_of("callback", function, function), facts=facts)
 
 
 def _from_program(program: torch.export.ExportedProgram) -> Handle:
@@ -109,7 +119,9 @@ def _handle_of(kind: str, content: Any, counted: Any) -> Handle:
 def _unsendable(what: Any, error: Exception) -> ModelError:
     name = "the factory of Model" if isinstance(what, tuple) else type(what).__name__
     remedy = "Model(factory, state_dict) with an importable factory, or a file of torch.export"
-    if not isinstance(what, nn.Module | tuple):
+    if isinstance(what, Probabilities):
+        name, remedy = type(what.classifier).__name__, "one that can be pickled, as those of scikit-learn can"
+    elif not isinstance(what, nn.Module | tuple):
         name, remedy = f"the {name} of Callback", "a function that makes or opens what it needs"
     return ModelError(f"{name} cannot be sent to workers: {type(error).__name__}: {error}; give {remedy}")
 

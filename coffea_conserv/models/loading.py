@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from coffea_conserv.errors import ModelError
+from coffea_conserv.models.classifier import check_facts, read_as
 from coffea_conserv.models.device import Place, isolated
 from coffea_conserv.models.formats import make_handle
 from coffea_conserv.models.handle import Handle, put_aside
 from coffea_conserv.models.model import Model, Pickled
 from coffea_conserv.models.output import Classes, Reader
 
-__all__ = ("Handle", "Model", "Pickled", "Shared", "load_models", "make_handles")
+__all__ = ("Handle", "Model", "Pickled", "Shared", "load_models", "make_handles", "settled")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def make_handles(model: Any) -> tuple[Handle, ...]:
     ----------
     model
         File of torch.export, TorchScript or ONNX, ``nn.Module`` (compiled and scripted ones too), exported
-        program, :class:`Model`, :class:`Callback`, :class:`Pickled`,
-        :class:`Shared`, or a list of such.
+        program, :class:`Model`, :class:`Callback`, :class:`Pickled`, :class:`Shared`, a fitted classifier of
+        scikit-learn, XGBoost or LightGBM, or a list of such.
 
     Raises
     ------
@@ -72,6 +73,28 @@ def make_handles(model: Any) -> tuple[Handle, ...]:
         else:
             made.append(make_handle(entry))
     return tuple(made)
+
+
+def settled(handles: Sequence[Handle], output: str | Classes, names: Sequence[str]) -> str | Classes:
+    """What models give, where they say so themselves, with their columns checked.
+
+    Parameters
+    ----------
+    handles
+        One model, or one per fold.
+    output
+        What was said that they give.
+    names
+        Names of the features.
+
+    Raises
+    ------
+    ModelError
+        If a classifier was trained on other columns, or it is not clear which class is signal.
+    """
+    check_facts([handle.facts for handle in handles], output, names)
+    found = [read_as(handle.facts, output) for handle in handles]
+    return found[0] if all(one == found[0] for one in found) else output
 
 
 def load_models(
@@ -94,7 +117,7 @@ def load_models(
     return tuple(
         Reader(
             handle.load(place.device),
-            output,
+            read_as(handle.facts, output),
             handle.facts,
             handle.kind != "callback",
             f"model of fold {k}" if several else "model",

@@ -17,10 +17,20 @@ from coffea_conserv.features.trial import ranges
 from coffea_conserv.models.device import OUT_OF_MEMORY
 from coffea_conserv.models.facts import Facts
 
-__all__ = ("OUTPUTS", "Classes", "Reader", "check_output", "saturated", "to_logit")
+__all__ = (
+    "OUTPUTS",
+    "Classes",
+    "Reader",
+    "check_output",
+    "saturated",
+    "sum_to_one",
+    "to_logit",
+    "within_one",
+)
 
-OUTPUTS = ("logit", "probability")
-"""What the numbers that a model gives can be."""
+OUTPUTS = ("logit", "probability", "narrow logit")
+"""What the numbers that a model gives can be; a narrow logit is one that insists on being none where it never
+leaves 0 … 1, as probabilities do."""
 
 _ROUNDING = 1e-5
 """By how much a probability may be below 0 or above 1: sums of a softmax are rounded."""
@@ -44,7 +54,8 @@ class Classes:
         Whether the largest node of each side counts, instead of their sums. Score 0.5 is then the border of
         the decision for the largest node: an event that crosses it is *classified* as the target.
     output
-        ``logit``: what a softmax is applied to. ``probability``: what comes out of one.
+        ``logit``: what a softmax is applied to. ``probability``: what comes out of one. Numbers that never
+        leave 0 … 1 are refused as logits; ``narrow logit`` insists that they are.
 
     Raises
     ------
@@ -97,7 +108,7 @@ class Classes:
 
     def logit(self, values: Tensor) -> Tensor:
         """Logit of the score from logits or probabilities, shape (events, classes), in double precision."""
-        logs = values.double() if self.output == "logit" else _log(_proper(values), values.dtype)
+        logs = _log(_proper(values), values.dtype) if self.output == "probability" else values.double()
         sides = (logs[:, list(self.targets)], logs[:, self.against(logs.shape[1])])
         one, two = (side.amax(1) if self.argmax else torch.logsumexp(side, 1) for side in sides)
         return one - two
@@ -237,7 +248,7 @@ def to_logit(values: Any, output: str | Classes, count: int, name: str = "model"
         return output.logit(values)
     wide = [(count,), (count, 1)] + ([(count, 2)] if output == "probability" else [])
     if shape not in wide:
-        remedy = "; output=Classes(target=…) reads several classes" if _is_wide(shape, count) else ""
+        remedy = _remedy(values, output) if _is_wide(shape, count) else ""
         or_both = f" (or ({count}, 2) for background and signal)" if output == "probability" else ""
         msg = (
             f"{name} must give one {output} per event, shape ({count},) or ({count}, 1){or_both}, "
@@ -245,7 +256,7 @@ def to_logit(values: Any, output: str | Classes, count: int, name: str = "model"
         )
         raise ModelError(msg)
     found: Tensor = values
-    if output == "logit":
+    if output != "probability":
         return found.reshape(-1)
     pair, dtype = _proper(found.reshape(count, -1)), found.dtype
     if pair.shape[1] == 2:
@@ -253,6 +264,28 @@ def to_logit(values: Any, output: str | Classes, count: int, name: str = "model"
     # Next to 1 there are as many digits as the precision has, next to 0 many more.
     least = torch.finfo(dtype).eps / 4
     return _log(pair[:, 0], dtype) - torch.log((1 - pair[:, 0]).clamp(min=least))
+
+
+def _remedy(values: Tensor, output: str) -> str:
+    """Say how several columns are read."""
+    if not sum_to_one(values):
+        return "; output=Classes(target=…) reads several classes"
+    if values.shape[1] == 2 and output != "probability":
+        return "; its columns are probabilities, which sum to 1: say output='probability'"
+    return (
+        "; its columns are probabilities, which sum to 1: say output=Classes(target=…, output='probability')"
+    )
+
+
+def within_one(values: Tensor) -> bool:
+    """Whether all numbers are between 0 and 1, as probabilities are."""
+    return bool(((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all())
+
+
+def sum_to_one(values: Tensor) -> bool:
+    """Whether the columns are probabilities of classes: between 0 and 1, with the sum 1 in every row."""
+    exact = max(100 * _ROUNDING, 8 * torch.finfo(values.dtype).eps)
+    return within_one(values) and bool(((values.double().sum(1) - 1).abs() <= exact).all())
 
 
 def _shape(values: Any) -> Any:

@@ -28,7 +28,7 @@ from coffea_conserv.inputs.regions import atoms
 from coffea_conserv.limits.budget import Budget
 from coffea_conserv.models.checks import try_models
 from coffea_conserv.models.device import Place, in_memory, isolated
-from coffea_conserv.models.loading import Handle, load_models, make_handles
+from coffea_conserv.models.loading import Handle, load_models, make_handles, settled
 from coffea_conserv.models.output import Classes, check_output
 from coffea_conserv.names import Names, check_axes
 from coffea_conserv.plugin.chunk import Moved, identity, stacked
@@ -55,8 +55,9 @@ class Conserv:
     ----------
     model
         From a float32 matrix (events, features): the file of torch.export with a dynamic batch, an
-        ``nn.Module``, ``Model(factory, state)``, ``Callback(function of a NumPy matrix)``, or a list of
-        these, one per fold. Held as bytes; each worker process loads it once.
+        ``nn.Module``, ``Model(factory, state)``, ``Callback(function of a NumPy matrix)``, a fitted
+        classifier of scikit-learn, XGBoost or LightGBM, or a list of these, one per fold. Held as bytes; each
+        worker process loads it once.
     features
         Primary quantities in the order of the model.
     budget
@@ -71,7 +72,8 @@ class Conserv:
         a fooling ratio for each.
     output
         What the model gives: one ``logit`` per event, above 0 toward signal, one ``probability``, or several
-        classes, of which :class:`coffea_conserv.Classes` makes one logit.
+        classes, of which :class:`coffea_conserv.Classes` makes one logit. Of a classifier it is known.
+        Logits that never leave 0 … 1 are refused; ``narrow logit`` insists.
     objective
         ``score``: move the mean score, for templates. ``cross``: cross the working point, or as many as can
         be.
@@ -166,6 +168,7 @@ class Conserv:
         some = [one.x[:16] for k, one in enumerate(tried) if one.sure or not k]
         check_functions(task, torch.from_numpy(np.concatenate(some)))
         put(self, "model", make_handles(self.model))
+        put(self, "output", settled(self.handles, self.output, [feature.name for feature in features]))
         put(self, "config", self._hash())
         try_models(self.handles, self.output, features, tried)
 

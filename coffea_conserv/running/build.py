@@ -186,6 +186,8 @@ def _axis(entry: AxisEntry, name: str) -> Any:
     regular: Any = (entry.bins, entry.start, entry.stop)
     if entry.integers is not None:
         return hist.axis.Integer(*entry.integers, name=name, label=label)
+    if entry.categories is not None:
+        return hist.axis.IntCategory(entry.categories, name=name, label=label)
     if entry.edges is not None:
         return hist.axis.Variable(entry.edges, circular=entry.circular, name=name, label=label)
     return hist.axis.Regular(*regular, circular=entry.circular, name=name, label=label)

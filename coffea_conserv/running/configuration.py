@@ -25,22 +25,24 @@ class _Strict(BaseModel):
 
 
 class AxisEntry(_Strict):
-    """An axis: ``bins``, ``start`` and ``stop``; or ``edges``; or ``integers``, first and last + 1."""
+    """An axis: ``bins``, ``start``, ``stop``; ``edges``; ``integers``, first, last + 1; or ``categories``."""
 
     bins: Annotated[int, Field(gt=0)] | None = None
     start: float | None = None
     stop: float | None = None
     edges: Annotated[list[float], Field(min_length=2)] | None = None
     integers: tuple[int, int] | None = None
+    categories: Annotated[list[int], Field(min_length=1)] | None = None
     circular: bool = False
     label: str = ""
 
     @model_validator(mode="after")
     def _one_kind(self) -> AxisEntry:
         regular = [self.bins, self.start, self.stop]
-        kinds = [any(part is not None for part in regular), self.edges is not None, self.integers is not None]
+        others = (self.edges, self.integers, self.categories)
+        kinds = [any(part is not None for part in regular), *(part is not None for part in others)]
         if sum(kinds) != 1 or (kinds[0] and None in regular):
-            msg = "give bins, start and stop, or edges, or integers"
+            msg = "give bins, start and stop, or edges, or integers, or categories"
             raise ValueError(msg)
         return self
 
@@ -103,7 +105,7 @@ class ClassesEntry(_Strict):
     target: int | list[int]
     source: int | list[int] | None = None
     argmax: bool = False
-    output: Literal["logit", "probability"] = "logit"
+    output: Literal["logit", "probability", "narrow logit"] = "logit"
 
 
 class ProcessorEntry(_Strict):
@@ -153,7 +155,7 @@ class Configuration(_Strict):
     budget: BudgetEntry
     score: AxisEntry | None = None
     working_point: float | list[float] | None = None
-    output: Literal["logit", "probability"] | ClassesEntry | None = None
+    output: Literal["logit", "probability", "narrow logit"] | ClassesEntry | None = None
     objective: Literal["score", "cross"] | None = None
     target: Literal["all", "correct"] | None = None
     seed: int | None = None

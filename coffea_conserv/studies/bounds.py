@@ -230,6 +230,12 @@ def _across(
     grid[..., 0] = fine[0][:, None, :, None]
     grid[..., 1] = fine[1][None, :, None, :]
     logit = logits_of(model, grid.reshape(-1, 2))
+    if ((logit >= 0) & (logit <= 1)).all():
+        msg = (
+            f"the model gives only {logit.min():g} … {logit.max():g}, as a probability does; give "
+            "lambda x: torch.logit(model(x)), because the bound takes logits"
+        )
+        raise InputError(msg)
     across: NDArray[np.bool_] = (sign * (logit - offset) > 0).reshape(sizes[0] * sizes[1], -1)
     return np.asarray(across.any(axis=1), np.float64), np.asarray(across.all(axis=1), np.float64)
 
