@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import awkward as ak
@@ -12,9 +13,10 @@ import pytest
 from coffea.nanoevents import BaseSchema
 from coffea.processor import IterativeExecutor, Runner
 from made_conserv import WEIGHT, call, conserv, contents, difference, events, regions
+from pyarrow import parquet
 
 from coffea_conserv import ConfigurationError, ConservError, InputError
-from coffea_conserv.sums.attacked_events import index_events, keep_events, read_events
+from coffea_conserv.sums.attacked_events import check_events, index_events, keep_events, read_events
 
 VARIATIONS = ("nominal", "conservUp", "conservDown")
 
@@ -146,6 +148,55 @@ def test_names_of_own_columns_are_refused_on_the_client():
     features = (replace(plain.features[0], name="weight"), *plain.features[1:])
     with pytest.raises(ConfigurationError, match="keep=: weight would be two columns of one name"):
         replace(plain, features=features, watch=None, keep="events")
+
+
+def test_files_are_those_of_the_sums(kept, tmp_path):
+    """Missing, of another chunk size, copied, shortened, of a dataset that was left out: all are named."""
+    folder, _, sums = kept
+    check_events(folder, sums)
+    remedy = "; run again with an empty folder as keep=, or give the folder of the same run"
+
+    def refused(message, of=sums, where=None):
+        with pytest.raises(InputError, match=message):
+            check_events(where or mine, of)
+
+    mine = tmp_path / "missing"
+    shutil.copytree(folder, mine)
+    next(mine.glob("Z/*.parquet")).unlink()
+    refused("1 chunks are not there, the first of them f:1 of dataset Z" + remedy)
+    mine = tmp_path / "sizes"
+    shutil.copytree(folder, mine)
+    call(conserv(keep=mine), events(200, seed=0), chunk="f:0:200", dataset="W")
+    refused("1 chunks are not of the result, the first of them f:0:200 of dataset W" + remedy)
+    refused("not of the result, the first of them f:1 of dataset Z", sums.without(["Z"]), folder)
+    mine = tmp_path / "copied"
+    shutil.copytree(folder, mine)
+    file = next(mine.glob("Z/*.parquet"))
+    shutil.copy(file, file.with_name("copy.parquet"))
+    message = r"copy\.parquet and .*\.parquet are of one chunk, which would count twice; remove one of them"
+    refused(f"{message}|.*copy.parquet are of one chunk")
+    with pytest.raises(InputError, match="which would count twice"):
+        read_events(mine, "low")
+    file.with_name("copy.parquet").unlink()
+    content = parquet.read_table(file)
+    inside = np.flatnonzero(content["region_low"].to_numpy() & (content["direction"].to_numpy() == -1))
+    parquet.write_table(content.filter(np.arange(len(content)) != inside[0]), file)
+    whole = int(regions(events(seed=1))["low"].sum())
+    wrong = f"conservDown of dataset Z in region low has {whole - 1} events in the files and {whole} in the"
+    refused(wrong)
+    refused("are of another configuration", replace(sums, config="other"), folder)
+
+
+@pytest.mark.parametrize("dataset", ["..", ".", "../..", "/etc", "", ".hidden", "W/e.g.", "a\\b"])
+def test_files_of_any_dataset_are_inside_of_the_folder(dataset, tmp_path):
+    """Whatever it is called; they are found again, and are those of the sums."""
+    folder = tmp_path / "events"
+    sums = call(conserv(keep=folder), events(), dataset=dataset or "-")
+    (file,) = tmp_path.rglob("*.parquet")
+    assert file.parent.parent == folder
+    assert not file.parent.name.startswith(".")
+    assert read_events(folder, "low").config == sums.config
+    check_events(folder, sums)
 
 
 def test_what_cannot_be_read_is_named(kept, tmp_path):

@@ -333,7 +333,7 @@ def test_events_of_another_run_are_refused(tmp_path):
     from made_conserv import conserv, events  # noqa: PLC0415
 
     attacked(conserv(keep=tmp_path), events(), dataset="W")
-    with pytest.raises(InputError, match="there is no region 'control'"):
+    with pytest.raises(InputError, match=r"are of another configuration .* than the result"):
         gather_evidence(RESULT, tmp_path)
     with pytest.raises(InputError, match="there is no region low; there are control, signal"):
         gather_evidence(RESULT, tmp_path, regions=["low"])

@@ -23,7 +23,7 @@ from coffea_conserv.evidence.effort import Effort, EventTest
 from coffea_conserv.evidence.histograms import Comparison
 from coffea_conserv.evidence.multivariate import compare_events
 from coffea_conserv.evidence.two_samples import LEAST
-from coffea_conserv.sums.attacked_events import read_events
+from coffea_conserv.sums.attacked_events import check_events, read_events
 
 if TYPE_CHECKING:
     from coffea_conserv.results.result import Result
@@ -164,12 +164,6 @@ def gather_evidence(
 
 def _enough(result: Result, events: str | Path, regions: Sequence[str]) -> list[str]:
     """Regions with events enough for tests, from files of the same run."""
+    check_events(events, result.sums)
     found = {region: read_events(events, region, names=()) for region in regions}
-    for one in found.values():
-        if one.config != result.settings.config:
-            msg = (
-                f"the events in {events} are of another configuration ({one.config}) than the result "
-                f"({result.settings.config}); give the folder of the same run"
-            )
-            raise InputError(msg)
     return [region for region, one in found.items() if (one.weight != 0).sum() >= 2 * LEAST]

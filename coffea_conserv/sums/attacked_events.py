@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,9 @@ from coffea_conserv.files import replacing
 from coffea_conserv.names import VARIATIONS
 
 if TYPE_CHECKING:
-    from coffea_conserv.sums.sums import Sample
+    from coffea_conserv.sums.sums import Sample, Sums
 
-__all__ = ("Events", "check_names", "index_events", "keep_events", "read_events")
+__all__ = ("Events", "check_events", "check_names", "index_events", "keep_events", "read_events")
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def keep_events(folder: str | Path, config: str, sample: Sample, identity: Mappi
     from pyarrow import parquet, table  # noqa: PLC0415 -- slow to import and used only here
 
     name = hashlib.sha256(f"{sample.dataset}\n{sample.chunk}".encode()).hexdigest()[:20]
-    path = Path(folder) / (re.sub(r"[^\w.+-]", "-", sample.dataset) or "-") / f"{name}.parquet"
+    path = Path(folder) / _folder_of(sample.dataset) / f"{name}.parquet"
     about = {"config": config, "dataset": sample.dataset, "chunk": sample.chunk}
     content = table(_columns(sample, identity)).replace_schema_metadata({"conserv": json.dumps(about)})
     try:
@@ -105,6 +106,11 @@ def keep_events(folder: str | Path, config: str, sample: Sample, identity: Mappi
         msg = f"attacked events cannot be written to {path} ({error.strerror or error}); give another keep="
         raise ConservError(msg) from None
     return path
+
+
+def _folder_of(dataset: str) -> str:
+    """Name of a folder inside of another one, and one that is not hidden, for a dataset of any name."""
+    return re.sub(r"^\.+|[^\w.+-]", "-", dataset) or "-"
 
 
 def _columns(sample: Sample, identity: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -138,7 +144,7 @@ def index_events(folder: str | Path) -> Path:
     Raises
     ------
     InputError
-        If there is no file, or one of them is something else.
+        If there is no file, one of them is something else, or two are of one chunk.
     """
     folder = Path(folder)
     rows = [{**one, "file": str(Path(one["file"]).relative_to(folder))} for one in _files(folder)]
@@ -152,6 +158,76 @@ def _files(folder: Path) -> list[dict[str, Any]]:
     if not found:
         msg = f"there are no attacked events in {folder}; run with Conserv(keep={str(folder)!r})"
         raise InputError(msg)
+    first: dict[tuple[str, str], str] = {}
+    for one in found:
+        other = first.setdefault((one["dataset"], one["chunk"]), one["file"])
+        if other != one["file"]:
+            msg = f"{other} and {one['file']} are of one chunk, which would count twice; remove one of them"
+            raise InputError(msg)
+    return found
+
+
+def check_events(folder: str | Path, sums: Sums) -> None:
+    """Compare the files of a folder with the sums of a run: every chunk of simulation, and all of its events.
+
+    Parameters
+    ----------
+    folder
+        Which :class:`~coffea_conserv.Conserv` was given as ``keep=``.
+    sums
+        Merged output of the run.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, of another run, there twice, or does not hold the events that were summed: with
+        dataset, chunk and remedy.
+    """
+    files = _files(Path(folder))
+    configs = sorted({one["config"] for one in files} - {sums.config})
+    if configs:
+        msg = (
+            f"the events in {folder} are of another configuration ({', '.join(configs)}) than the result "
+            f"({sums.config}); give the folder of the same run"
+        )
+        raise InputError(msg)
+    there = {(one["dataset"], one["chunk"]) for one in files}
+    summed = {(name, chunk) for name, some in sums.chunks.items() if not sums.real[name] for chunk in some}
+    remedy = "run again with an empty folder as keep=, or give the folder of the same run"
+    for which, what in ((summed - there, "not there"), (there - summed, "not of the result")):
+        if which:
+            dataset, chunk = min(which)
+            msg = (
+                f"attacked events in {folder}: {len(which)} chunks are {what}, the first of them {chunk} of "
+                f"dataset {dataset}; {remedy}"
+            )
+            raise InputError(msg)
+    found = _counted(files)
+    for (dataset, region, variation), counts in sums.counts.items():
+        rows = found.get((dataset, region, variation), 0)
+        if not sums.real[dataset] and rows != counts[0]:
+            msg = (
+                f"attacked events in {folder}: {variation} of dataset {dataset} in region {region} has "
+                f"{rows} events in the files and {counts[0]:.0f} in the result; {remedy}"
+            )
+            raise InputError(msg)
+
+
+def _counted(files: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str, str]]:
+    """Rows of all files by dataset, region and variation."""
+    from pyarrow import parquet  # noqa: PLC0415
+
+    found: Counter[tuple[str, str, str]] = Counter()
+    for one in files:
+        there = parquet.ParquetFile(one["file"]).schema_arrow.names
+        regions = [name for name in there if name.startswith(REGION)]
+        content = parquet.read_table(one["file"], columns=["direction", *regions])
+        direction = content["direction"].to_numpy()
+        for region in regions:
+            inside = direction[content[region].to_numpy()]
+            for variation, number in DIRECTIONS.items():
+                key = (one["dataset"], region.removeprefix(REGION), variation)
+                found[key] += int((inside == number).sum())
     return found
 
 
@@ -185,8 +261,8 @@ def read_events(
     Raises
     ------
     InputError
-        If there are none, files are of different configurations, or there is no such region, quantity or
-        dataset.
+        If there are none, files are of different configurations, two are of one chunk, or there is no such
+        region, quantity or dataset.
     """
     files = _files(Path(folder))
     configs = {one["config"] for one in files}
