@@ -175,9 +175,9 @@ def run(
     """
     record.check_folder(out, source.analysis)
     fileset = load_fileset(source)
-    kept = (out / "attacked").resolve()
+    kept = (out / "attacked.part").resolve()  # those of an earlier run stay until these are whole
     conserv = make_conserv(source.analysis, models or out / "models", attack, kept)
-    shutil.rmtree(kept, ignore_errors=True)  # those of another configuration must not be among them
+    shutil.rmtree(kept, ignore_errors=True)
     analysis = ANALYSES[source.analysis]
     console.print(f"limits: {attack.budget.meaning()}")
     with executor(where, status=console.is_terminal) as using:
@@ -191,8 +191,10 @@ def run(
         with _explained(console, out, len(asked)):
             ran = runner.run(asked, analysis.processor(conserv), treename="Events")
         seconds = time.monotonic() - start
-    _save(out / "output.coffea", ran["out"])
     index_events(kept)
+    _save(out / "output.coffea", ran["out"])
+    shutil.rmtree(out / "attacked", ignore_errors=True)
+    kept.rename(out / "attacked")
     summary = {
         "analysis": source.analysis,
         "folder": str(source.folder),

@@ -300,12 +300,17 @@ def test_a_failing_run_says_where_and_keeps_the_earlier_output(finished, tmp_pat
     damage(path, "MET_pt", 1)
     output = folder / "out" / "output.coffea"
     before = output.read_bytes()
+    kept = folder / "out" / "attacked"
+    attacked = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
     answer = call("run", "--events", events, "--out", folder / "out", "--executor", "iterative")
     assert answer.exit_code == 1
     assert f"coffea stopped: dataset WW, file {path}, events 0 to 2600" in said(answer)
     assert "none is reported" in said(answer)
     assert "an earlier output is unchanged" in said(answer)
     assert output.read_bytes() == before
+    assert len(attacked) > 2
+    for path, content in attacked.items():
+        assert path.read_bytes() == content
 
 
 @pytest.mark.slow
