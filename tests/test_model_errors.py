@@ -217,7 +217,11 @@ def test_a_module_that_cannot_be_pickled():
     """The text names the way out, and it works."""
     with pytest.raises(ModelError, match=r"Locked cannot be sent to workers: .*lock.*give Model\(factory"):
         make_handles(Locked())
-    state = Locked().state_dict()
+    locked = Locked()
+    with torch.no_grad():  # logits between 0 and 1, as chance makes them at times
+        locked.layers[-1].weight *= 0.1
+        locked.layers[-1].bias.fill_(0.5)
+    state = locked.state_dict()
     (handle,) = make_handles(Model(Locked, state))
     check_network([pickle.loads(pickle.dumps(handle)).load(CPU)], X, NAMES)  # noqa: S301 -- written here
     lock = threading.Lock()

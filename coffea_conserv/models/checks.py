@@ -110,7 +110,8 @@ def check_network(
     names
         Names of the features.
     wide
-        Makes further events, none of which need be possible, to see how far logits go.
+        Makes further events, none of which need be possible, to see how far logits go; those given, far away,
+        if there is none.
 
     Raises
     ------
@@ -165,16 +166,18 @@ def _check_values(reader: Reader, x: Tensor, values: Tensor, wide: Wide | None) 
             *(where, edge, len(x)),
         )
     if kind == "logit" and within_one(values) and high > low:
-        _check_logits(reader, values, wide)
+        _check_logits(
+            reader, values, [10 * x, 1000 * x] if wide is None else [*map(torch.from_numpy, wide())]
+        )
 
 
-def _check_logits(reader: Reader, values: Tensor, wide: Wide | None) -> None:
+def _check_logits(reader: Reader, values: Tensor, wide: Sequence[Tensor]) -> None:
     """Check that numbers in 0 … 1, which would all be signal as logits, leave that range anywhere."""
     sure = len(values) >= _MANY
-    for x in () if wide is None else wide():
+    for x in wide:
         try:
             with torch.no_grad():
-                more = reader.raw(torch.from_numpy(x).to(values.device))
+                more = reader.raw(x.to(values.device))
         except ModelError:  # of events that cannot be
             continue
         fine = torch.isfinite(more).reshape(len(more), -1).all(1)
