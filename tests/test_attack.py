@@ -178,7 +178,7 @@ def test_few_events_are_no_problem(events):
     x = made_batch(100).x[:events]
     result = attack(x, Ring(), features(), budget=EXACT)
     assert result.x.shape == (events, 5)
-    assert result.verdict.passed is (events in (0, 30))
+    assert result.verdict.passed is (events == 30)
     assert not result.verdict.broken
     np.testing.assert_array_equal(np.sort(result.x, axis=0), np.sort(x, axis=0))
 

@@ -102,7 +102,8 @@ def test_steps_of_no_size_change_nothing_at_no_cost():
         np.testing.assert_array_equal(found[name].x, batch.x)
         assert found[name].fooling_ratio == 0
         assert [limit.value for limit in found[name].verdict.limits] == [0.0] * 12
-        assert found[name].verdict.passed
+        assert not found[name].verdict.broken
+        assert found[name].verdict.idle  # kept by doing nothing, which does not pass
 
 
 def test_nothing_moves_where_nothing_may():
@@ -266,7 +267,8 @@ def test_random_moves_that_the_judge_refuses_are_taken_back(monkeypatch):
     result = baselines(batch.x, Ring(), features(), budget=EXACT)["random"]
     np.testing.assert_array_equal(result.x, batch.x)
     assert result.unattacked.all()
-    assert result.verdict.passed
+    assert not result.verdict.broken
+    assert result.verdict.summary == "nothing was attacked: limits not kept"
 
 
 def test_the_verdict_equals_a_slow_recomputation():

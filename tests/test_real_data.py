@@ -273,7 +273,8 @@ def test_true_nanoaod_files_are_attacked(folder, name):
     files = {"ttbar": {"files": {str(path): "Events"}, "metadata": metadata}}
     output = run(files, ttbar_ww.LeptonJets(conserv), ttbar_ww.QuietNanoAODSchema)
     result = conserv.result(output["conserv"])
-    assert result.verdict.passed
+    assert not result.verdict.broken
+    assert result.verdict.passed != (name.startswith("nano_"))  # these hold too few events for an attack
     for region in ("tt_2b", "ww_0b"):
         counted = output["cutflow"]["ttbar"][region]
         assert result.sums.counts["ttbar", region, "nominal"][0] == counted

@@ -67,7 +67,7 @@ def idle(group, share=1.0, reason=REASONS[0]):
             "not judged, since the sum of weights is not positive: W/signal/conservUp",
         ),
         (Verdict((replace(kept(W), value=1.0),), unattacked=(idle(Z),)), False, "1 of 1 limits broken"),
-        (Verdict(()), True, "0 limits kept"),
+        (Verdict(()), False, "nothing was attacked: no events of simulation"),
     ],
 )
 def test_the_verdict_fails_closed(verdict, passed, summary):

@@ -143,7 +143,7 @@ def test_tightest_is_relative_to_the_limit():
     assert narrow.slack < wide.slack
     assert Verdict((narrow, wide)).tightest is wide
     assert Verdict(()).tightest is None
-    assert Verdict(()).passed
+    assert not Verdict(()).passed  # nothing was judged
 
 
 def test_a_broken_limit_of_zero_is_the_tightest():

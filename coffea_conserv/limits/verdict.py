@@ -171,9 +171,9 @@ class Verdict:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing at all was attacked, although something was to be."""
+        """Whether nothing at all was attacked: no events, or none that could be."""
         whole = {one.group for one in self.unattacked if one.wholly}
-        return bool(whole) and {limit.group for limit in self.limits} <= whole
+        return {limit.group for limit in self.limits} <= whole
 
     @property
     def summary(self) -> str:
@@ -185,7 +185,8 @@ class Verdict:
             names = ", ".join(map(str, self.unjudged))
             return f"not judged, since the sum of weights is not positive: {names}"
         if self.idle:
-            return f"nothing was attacked: {', '.join(_reasons(whole))}"
+            why = _reasons(whole) if whole else ["no events of simulation"]
+            return f"nothing was attacked: {', '.join(why)}"
         if whole:
             return f"{len(self.limits):,} limits kept, {len(whole)} of {len(groups)} groups not attacked"
         return f"{len(self.limits):,} limits kept"
