@@ -302,4 +302,4 @@ def _row(name: str, ready: Ready, result: Attacked) -> Compared:
     weight = ready.batch.weight[inside]
     change = result.score[inside].astype(np.float64) - result.score_nominal[inside]
     shift = float((weight * change).sum() / weight.sum()) if weight.sum() > 0 else math.nan
-    return Compared(name, result.fooling_ratio, shift, result.verdict.tightest, result.verdict.passed)
+    return Compared(name, result.fooling_ratio, shift, result.verdict.tightest, not result.verdict.broken)
