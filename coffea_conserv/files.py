@@ -27,7 +27,8 @@ def check_writable(folder: Path) -> None:
             probe.write(b"probe")
             probe.flush()
     except OSError as error:
-        msg = f"nothing can be written to the folder {folder}: {error.strerror}; free it, or give another one"
+        reason = error.strerror or error
+        msg = f"nothing can be written to the folder {folder}: {reason}; free it, or give another one"
         raise ConfigurationError(msg) from None
 
 

@@ -354,9 +354,10 @@ def _save_output(output: Any, out: Path) -> None:
     except OSError as error:
         kept = Path(tempfile.mkdtemp(prefix="coffea_conserv-")) / "output.coffea"
         coffea.util.save(output, str(kept))
+        reason = error.strerror or error
         msg = (
-            f"the run is done, but nothing can be written to {out}: {error.strerror}; its output is kept in "
-            f"{kept}: coffea.util.load reads it, for the result() of its Conserv"
+            f"the run is done, but nothing can be written to {out}: {reason}; its output is kept in {kept}: "
+            "coffea.util.load reads it, for the result() of its Conserv"
         )
         raise RunError(msg) from error
 

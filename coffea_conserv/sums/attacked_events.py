@@ -219,9 +219,9 @@ def _counted(files: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str, str]
 
     found: Counter[tuple[str, str, str]] = Counter()
     for one in files:
-        there = parquet.ParquetFile(one["file"]).schema_arrow.names
-        regions = [name for name in there if name.startswith(REGION)]
-        content = parquet.read_table(one["file"], columns=["direction", *regions])
+        file = parquet.ParquetFile(one["file"])
+        regions = [name for name in file.schema_arrow.names if name.startswith(REGION)]
+        content = file.read(columns=["direction", *regions])
         direction = content["direction"].to_numpy()
         for region in regions:
             inside = direction[content[region].to_numpy()]
